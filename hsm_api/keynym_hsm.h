@@ -1,0 +1,47 @@
+/* Keynym's own calls of the HSM library: how an application says which key and certificate a device has.
+ * Without them the library reads its configuration file (keynym_hsm_load_config).
+ *
+ * Units: sizes in bytes. Ownership: arguments are borrowed until return (the library keeps copies).
+ * Errors: 0 for success; otherwise keynym_hsm_last_error() of the same thread names the cause and the next
+ * step, never with a PIN in it. Threads: any; a change applies to handles that are created afterwards.
+ */
+#ifndef KEYNYM_HSM_H
+#define KEYNYM_HSM_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define KEYNYM_HSM_API __attribute__((visibility("default")))
+#else
+#define KEYNYM_HSM_API
+#endif
+
+/* What identifies the device. A member that is NULL leaves what the configuration file says. */
+typedef struct keynym_hsm_x509_config {
+    const char *key;         /* alias of the private key: a pkcs11: URI, or the path of an alias PEM file */
+    const char *certificate; /* chain, leaf first: the path of a PEM file, or a pkcs11: URI (type=cert) */
+    const char *pin_source;  /* path of the file that holds the user PIN, when the alias names none */
+    const char *module_path; /* PKCS#11 module to load; NULL: those that are registered with p11-kit */
+} keynym_hsm_x509_config;
+
+KEYNYM_HSM_API int keynym_hsm_set_x509(const keynym_hsm_x509_config *config);
+
+/* Reads section [keynym_hsm] of an OpenSSL configuration file: key, certificate, pin_source, module_path.
+ * NULL: the file named by the environment variable KEYNYM_CONF, else /etc/keynym/keynym.cnf. */
+KEYNYM_HSM_API int keynym_hsm_load_config(const char *path);
+
+/* The sentence of this thread's last failure in any call of this library, "" when there was none.
+ * Valid until this thread's next call. */
+KEYNYM_HSM_API const char *keynym_hsm_last_error(void);
+
+/* "MAJOR.MINOR.PATCH" */
+KEYNYM_HSM_API const char *keynym_hsm_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,41 @@
+/* An alias private key: the name of a key that looks like a key. A URI, and optionally the public key.
+ *
+ * Units: bytes. Ownership: kn_alias_free() releases; texts and bytes that are handed out are borrowed and live
+ * as long as the alias; *_to_* functions return memory for free(). Errors: KN_E_ALIAS_*, KN_E_URI_*.
+ * Threads: an alias does not change after it was made. Spec: docs/alias-format.md, RFC 7512, RFC 7468.
+ *
+ * Parsing is pure: no file, no token.
+ */
+#ifndef KN_ALIAS_H
+#define KN_ALIAS_H
+
+#include "kn_public.h"
+
+#define KN_ALIAS_PEM_LABEL "KEYNYM ALIAS PRIVATE KEY"
+#define KN_ALIAS_URI_MAX   2048 /* bytes of the URI */
+#define KN_ALIAS_DER_MAX   4096 /* bytes of the DER form */
+#define KN_ALIAS_PEM_MAX   8192 /* bytes of the PEM form, text around it not counted */
+
+typedef struct kn_alias kn_alias;
+
+/* Checks the URI with the backend that serves its scheme. @public may be NULL. Keeps copies. */
+KN_MUST_CHECK kn_err kn_alias_new(const char *uri, const kn_public *public, kn_alias **ret_alias);
+
+/* Strict: one DER SEQUENCE, nothing after it, version 1, no NUL in the URI, no PIN. */
+KN_MUST_CHECK kn_err kn_alias_from_der(const uint8_t *der, size_t length, kn_alias **ret_alias);
+
+/* @pem is the text of one block with our label; text before it is skipped. */
+KN_MUST_CHECK kn_err kn_alias_from_pem(const char *pem, size_t length, kn_alias **ret_alias);
+
+/* A text that starts with a scheme is a URI; anything else is the path of an alias PEM file. */
+KN_MUST_CHECK kn_err kn_alias_from_argument(const char *uri_or_path, kn_alias **ret_alias);
+
+KN_MUST_CHECK kn_err kn_alias_to_der(const kn_alias *alias, uint8_t **ret_der, size_t *ret_length);
+/* NUL-terminated. */
+KN_MUST_CHECK kn_err kn_alias_to_pem(const kn_alias *alias, char **ret_pem);
+
+const char *kn_alias_uri(const kn_alias *alias);
+const kn_public *kn_alias_public(const kn_alias *alias); /* NULL: none inside */
+void kn_alias_free(kn_alias **alias);
+
+#endif

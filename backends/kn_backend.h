@@ -1,0 +1,60 @@
+/* The contract between the face of this folder and one kind of hardware. A new kind is one folder and one row.
+ *
+ * Units, ownership, errors: as in the face's own headers (kn_key.h, kn_cert.h, kn_token.h), whose calls
+ * these members serve. Threads: every member may be called by several threads at once; the face has
+ * entered kn_proc_enter() around each call except uri_check and free.
+ */
+#ifndef KN_BACKEND_H
+#define KN_BACKEND_H
+
+#include "kn_cert.h"
+#include "kn_key.h"
+#include "kn_token.h"
+
+typedef struct kn_backend {
+    const char *scheme; /* of its URIs, without the colon */
+
+    /* Pure: is the URI well-formed and are all its attributes known? */
+    kn_err (*uri_check)(const char *uri);
+
+    /* State of one context. Touches no hardware. */
+    kn_err (*state_new)(const kn_config *config, void **ret_state);
+    void (*state_free)(void *state);
+
+    /* A key. @expected: the public key that it must have, or NULL. When @expected is given the hardware is not
+     * asked before the first operation, and @ret_public is not written. */
+    kn_err (*key_open)(void *state, const char *uri, const kn_public *expected, void **ret_key,
+                       kn_public *ret_public);
+    kn_err (*key_generate)(void *state, const char *uri, const kn_alg *alg, void **ret_key,
+                           kn_public *ret_public);
+    void (*key_free)(void *key);
+    /* @ret_signature: r | s for ECDSA, with room for 2 * coord_bytes. @ret_binding: 0 when the backend compared
+     * the key's public part with what is expected; otherwise a number that changes each time the key is found
+     * again, and the face proves the first signature of each. */
+    kn_err (*key_sign)(void *key, const uint8_t *digest, size_t digest_length, uint8_t *ret_signature,
+                       size_t *ret_length, unsigned *ret_binding);
+    kn_err (*key_inspect)(void *key, kn_custody *ret_custody);
+
+    kn_err (*cert_read_chain)(void *state, const char *uri, kn_certs *ret_certs);
+    kn_err (*cert_write_chain)(void *state, const char *uri, const kn_certs *certs);
+
+    kn_err (*token_list)(void *state, void (*row)(const kn_token_info *info, void *arg), void *arg);
+    kn_err (*token_objects)(void *state, const char *uri,
+                            void (*row)(const kn_object_info *info, void *arg), void *arg);
+} kn_backend;
+
+extern const kn_backend *const kn_backends[]; /* ends with NULL */
+
+/* KN_E_URI_SCHEME, with the schemes that are served, when there is none. */
+KN_MUST_CHECK kn_err kn_backend_for_uri(const char *uri, const kn_backend **ret_backend);
+
+/* The state of @backend in @ctx. */
+void *kn_ctx_state(kn_ctx *ctx, const kn_backend *backend);
+
+/* Does the URI hold a PIN (pin-value)? For refusing it where it would be stored. */
+bool kn_uri_has_pin(const char *uri);
+
+/* The URI without the value of pin-value, for messages. @ret_text is cut to fit. */
+void kn_uri_redact(const char *uri, char *ret_text, size_t size);
+
+#endif

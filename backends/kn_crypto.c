@@ -1,0 +1,75 @@
+#include "kn_crypto.h"
+
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
+#include <openssl/rand.h>
+#include <pthread.h>
+
+static OSSL_LIB_CTX *libctx; /* lives as long as the process */
+static pthread_once_t libctx_once = PTHREAD_ONCE_INIT;
+
+static void make_libctx(void)
+{
+    libctx = OSSL_LIB_CTX_new();
+}
+
+static bool have_libctx(void)
+{
+    (void)pthread_once(&libctx_once, make_libctx);
+    return libctx != NULL;
+}
+
+static EVP_PKEY *to_pkey(const kn_public *public)
+{
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)(uintptr_t)public->alg->group, 0),
+        OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, (void *)(uintptr_t)public->point,
+                                          public->point_length),
+        OSSL_PARAM_END,
+    };
+    EVP_PKEY *pkey = NULL;
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(libctx, "EC", NULL);
+    if (ctx && EVP_PKEY_fromdata_init(ctx) > 0)
+        (void)EVP_PKEY_fromdata(ctx, &pkey, EVP_PKEY_PUBLIC_KEY, params);
+    EVP_PKEY_CTX_free(ctx);
+    return pkey;
+}
+
+bool kn_crypto_verify(const kn_public *public, const uint8_t *digest, size_t digest_length,
+                      const uint8_t *signature, size_t signature_length)
+{
+    if (!have_libctx())
+        return false;
+    ERR_set_mark();
+    EVP_PKEY *pkey = to_pkey(public);
+    EVP_PKEY_CTX *ctx = pkey ? EVP_PKEY_CTX_new_from_pkey(libctx, pkey, NULL) : NULL;
+    bool good = ctx && EVP_PKEY_verify_init(ctx) > 0 &&
+                EVP_PKEY_verify(ctx, signature, signature_length, digest, digest_length) == 1;
+    EVP_PKEY_CTX_free(ctx);
+    EVP_PKEY_free(pkey);
+    ERR_pop_to_mark();
+    return good;
+}
+
+bool kn_crypto_random(uint8_t *ret_bytes, size_t length)
+{
+    return have_libctx() && RAND_bytes_ex(libctx, ret_bytes, length, 0) == 1;
+}
+
+bool kn_crypto_digest(const uint8_t *salt, size_t salt_length, const uint8_t *data, size_t length,
+                      uint8_t ret_digest[32])
+{
+    if (!have_libctx())
+        return false;
+    ERR_set_mark();
+    EVP_MD *md = EVP_MD_fetch(libctx, "SHA256", NULL);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool good = md && ctx && EVP_DigestInit_ex(ctx, md, NULL) && EVP_DigestUpdate(ctx, salt, salt_length) &&
+                EVP_DigestUpdate(ctx, data, length) && EVP_DigestFinal_ex(ctx, ret_digest, NULL);
+    EVP_MD_CTX_free(ctx);
+    EVP_MD_free(md);
+    ERR_pop_to_mark();
+    return good;
+}

@@ -1,0 +1,64 @@
+/* KN_ERR_ROW(name, sentence, remedy), one row for each error. New rows go at the end of their group. */
+
+/* the caller's side */
+KN_ERR_ROW(NO_MEMORY, "out of memory", "free memory and try again")
+KN_ERR_ROW(ARGUMENT, "a call with an argument that is not valid", "report this: it is a bug in the caller")
+KN_ERR_ROW(CRYPTO, "libcrypto failed", "see the OpenSSL error queue; check the OpenSSL installation")
+KN_ERR_ROW(IO, "a file cannot be read or written", "check the path and its permissions")
+KN_ERR_ROW(CONFIG, "the configuration is not valid", "correct the named line; docs/configuration.md lists every setting")
+
+/* aliases */
+KN_ERR_ROW(ALIAS_MALFORMED, "the alias private key is malformed",
+           "write it again: keynym alias create 'pkcs11:...' --output FILE")
+KN_ERR_ROW(ALIAS_SECRET, "the alias would hold a PIN", "remove pin-value; name a file with pin-source")
+KN_ERR_ROW(URI_MALFORMED, "the key URI is malformed", "compare it with docs/alias-format.md (RFC 7512)")
+KN_ERR_ROW(URI_ATTRIBUTE, "the key URI has an attribute that is not known",
+           "correct its spelling; docs/alias-format.md lists the attributes")
+KN_ERR_ROW(URI_SCHEME, "no backend serves this kind of URI", "use a pkcs11: URI")
+
+/* modules and tokens */
+KN_ERR_ROW(MODULE_LOAD, "the PKCS#11 module cannot be loaded",
+           "check the path of the module and that its package is installed")
+KN_ERR_ROW(MODULE_INIT, "the PKCS#11 module does not start", "check the module's own configuration")
+KN_ERR_ROW(NO_MODULE, "no PKCS#11 module is configured",
+           "install one that registers with p11-kit, or name its path (module_path, --module)")
+KN_ERR_ROW(NO_TOKEN, "no token matches", "insert the token, or correct the URI; keynym token list shows what is there")
+KN_ERR_ROW(AMBIGUOUS_TOKEN, "more than one token matches", "add token= or serial= to the URI")
+KN_ERR_ROW(TOKEN_GONE, "the token was removed", "insert the token again")
+KN_ERR_ROW(TOKEN_READ_ONLY, "the token is write-protected", "remove the write protection")
+KN_ERR_ROW(TOKEN_FULL, "the token has no room", "delete objects that are not needed")
+KN_ERR_ROW(TOKEN_FAILED, "the token failed", "see the module's own log; restart the token when it persists")
+KN_ERR_ROW(TOKEN_CANNOT, "the token cannot do this", "use an algorithm that the token offers")
+KN_ERR_ROW(MODULE_BROKEN, "the PKCS#11 module broke the standard's rules", "report this to the module's maker")
+KN_ERR_ROW(SESSION_LIMIT, "no session became free in time",
+           "close other programs that use the token, or raise its session limit")
+KN_ERR_ROW(SESSION_LOST, "the session with the token was lost", "try again")
+KN_ERR_ROW(CANCELLED, "the operation was cancelled", "try again")
+
+/* PIN */
+KN_ERR_ROW(NO_PIN, "the token wants a PIN and none is configured",
+           "name a file with pin-source in the URI or the configuration")
+KN_ERR_ROW(PIN_SOURCE, "the PIN source cannot be used", "chmod 600 FILE; its owner must be the user of the program")
+KN_ERR_ROW(PIN_INCORRECT, "the PIN is wrong", "correct the PIN source; it is not tried again until it changes")
+KN_ERR_ROW(PIN_LAST_TRY, "the token has one PIN try left, which is not spent by a program",
+           "log in once by hand to reset the counter")
+KN_ERR_ROW(PIN_LOCKED, "the PIN is locked", "unlock it with the security officer's PIN")
+KN_ERR_ROW(PIN_STATE, "the PIN must be set or changed first", "set the user PIN with the token's own tool")
+
+/* objects */
+KN_ERR_ROW(NO_KEY, "no key matches", "correct the URI; keynym key list shows what is there")
+KN_ERR_ROW(AMBIGUOUS, "more than one object matches", "add id= to the URI")
+KN_ERR_ROW(NO_PUBLIC, "the token has no public key for this private key",
+           "store the public key or the certificate on the token, or use an alias that carries the public key")
+KN_ERR_ROW(NO_CERTIFICATE, "no certificate matches", "store it: keynym cert import --key URI FILE")
+KN_ERR_ROW(KEY_CHANGED, "another key stands where the alias points to", "make a new alias, or restore the key")
+KN_ERR_ROW(KEY_TYPE, "the type of this key is not supported", "use an EC key on P-256, P-384 or P-521")
+KN_ERR_ROW(KEY_USE, "the key does not allow this use", "use a key that was made for it")
+KN_ERR_ROW(EXISTS, "an object of that name exists already", "choose another name, or delete the old one first")
+KN_ERR_ROW(CUSTODY, "the key is not held safely and was destroyed",
+           "use a token that generates keys which are sensitive and never extractable")
+KN_ERR_ROW(MISMATCH, "the certificate does not match the key", "use the certificate that was issued for this key")
+
+/* data */
+KN_ERR_ROW(DATA_SIZE, "the input has a size that the algorithm cannot take", "pass a digest of the right size")
+KN_ERR_ROW(DIGEST, "this digest is not supported here", "use SHA-256, SHA-384 or SHA-512")

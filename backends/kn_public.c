@@ -1,0 +1,132 @@
+#include "kn_public.h"
+
+#include <openssl/asn1t.h>
+#include <openssl/x509.h>
+#include <string.h>
+
+/* A template of our own, because libcrypto's X509_PUBKEY fetches decoders of every provider, and this code
+ * runs inside one. */
+typedef struct {
+    X509_ALGOR *algorithm;
+    ASN1_BIT_STRING *key;
+} KN_SPKI;
+
+DECLARE_ASN1_FUNCTIONS(KN_SPKI)
+ASN1_SEQUENCE(KN_SPKI) = {
+    ASN1_SIMPLE(KN_SPKI, algorithm, X509_ALGOR),
+    ASN1_SIMPLE(KN_SPKI, key, ASN1_BIT_STRING),
+} ASN1_SEQUENCE_END(KN_SPKI)
+IMPLEMENT_ASN1_FUNCTIONS(KN_SPKI)
+
+static kn_err set_point(const kn_alg *alg, const uint8_t *point, size_t length, kn_public *ret_public)
+{
+    if (length != 1 + 2 * alg->coord_bytes || point[0] != 0x04)
+        return kn_fail(KN_E_KEY_TYPE, "the %s public key is not an uncompressed point of %zu bytes", alg->name,
+                       1 + 2 * alg->coord_bytes);
+    ret_public->alg = alg;
+    memcpy(ret_public->point, point, length);
+    ret_public->point_length = length;
+    return kn_success();
+}
+
+kn_err kn_public_from_ec_point(const kn_alg *alg, const uint8_t *point, size_t length, kn_public *ret_public)
+{
+    size_t bare = 1 + 2 * alg->coord_bytes;
+    /* DER length of the OCTET STRING: one byte below 128, else 0x81 and one byte (P-521: 133) */
+    size_t header = bare < 128 ? 2 : 3;
+    if (length == header + bare && point[0] == 0x04 && (header == 2 || point[1] == 0x81) &&
+        point[header - 1] == bare) {
+        point += header;
+        length = bare;
+    }
+    return set_point(alg, point, length, ret_public);
+}
+
+static kn_err from_parts(const X509_ALGOR *algorithm, const uint8_t *key, size_t key_length,
+                         kn_public *ret_public)
+{
+    const ASN1_OBJECT *oid;
+    int type;
+    const void *parameters;
+    X509_ALGOR_get0(&oid, &type, &parameters, algorithm);
+    int nid = OBJ_obj2nid(oid);
+    if (nid != NID_X9_62_id_ecPublicKey)
+        return kn_fail(KN_E_KEY_TYPE, "algorithm %s", nid == NID_undef ? "unknown" : OBJ_nid2sn(nid));
+    if (type != V_ASN1_OBJECT)
+        return kn_fail(KN_E_KEY_TYPE, "an EC key without a named curve");
+    uint8_t curve[KN_ALG_OID_MAX], *end = curve;
+    int length = i2d_ASN1_OBJECT(parameters, NULL);
+    const kn_alg *alg = NULL;
+    if (length > 0 && (size_t)length <= sizeof curve) {
+        length = i2d_ASN1_OBJECT(parameters, &end);
+        alg = kn_alg_by_oid(curve, (size_t)length);
+    }
+    if (!alg)
+        return kn_fail(KN_E_KEY_TYPE, "an EC key on a curve that is not supported");
+    return set_point(alg, key, key_length, ret_public);
+}
+
+kn_err kn_public_from_spki(const uint8_t *der, size_t length, kn_public *ret_public)
+{
+    if (length > KN_SPKI_MAX)
+        return kn_fail(KN_E_KEY_TYPE, "a public key of %zu bytes", length);
+    const uint8_t *end = der;
+    KN_SPKI *spki = d2i_KN_SPKI(NULL, &end, (long)length);
+    if (!spki || end != der + length) {
+        KN_SPKI_free(spki);
+        return kn_fail(KN_E_ALIAS_MALFORMED, "the SubjectPublicKeyInfo is not valid DER");
+    }
+    kn_err err = from_parts(spki->algorithm, ASN1_STRING_get0_data(spki->key),
+                            (size_t)ASN1_STRING_length(spki->key), ret_public);
+    KN_SPKI_free(spki);
+    return err;
+}
+
+kn_err kn_public_from_certificate(const uint8_t *der, size_t length, kn_public *ret_public)
+{
+    const uint8_t *end = der;
+    X509 *certificate = length <= LONG_MAX ? d2i_X509(NULL, &end, (long)length) : NULL;
+    if (!certificate || end != der + length) {
+        X509_free(certificate);
+        return kn_fail(KN_E_MISMATCH, "the certificate is not valid DER");
+    }
+    X509_PUBKEY *key = X509_get_X509_PUBKEY(certificate);
+    X509_ALGOR *algorithm = NULL;
+    const uint8_t *bits = NULL;
+    int bits_length = 0;
+    X509_PUBKEY_get0_param(NULL, &bits, &bits_length, &algorithm, key);
+    kn_err err = from_parts(algorithm, bits, (size_t)bits_length, ret_public);
+    X509_free(certificate);
+    return err;
+}
+
+kn_err kn_public_to_spki(const kn_public *public, uint8_t ret_der[KN_SPKI_MAX], size_t *ret_length)
+{
+    kn_err err = kn_fail(KN_E_NO_MEMORY, "the SubjectPublicKeyInfo");
+    const uint8_t *oid = public->alg->oid;
+    KN_SPKI *spki = KN_SPKI_new();
+    ASN1_OBJECT *curve = d2i_ASN1_OBJECT(NULL, &oid, (long)public->alg->oid_length);
+    if (!spki || !curve ||
+        !X509_ALGOR_set0(spki->algorithm, OBJ_nid2obj(NID_X9_62_id_ecPublicKey), V_ASN1_OBJECT, curve))
+        goto out;
+    curve = NULL; /* the algorithm identifier owns it now */
+    if (!ASN1_STRING_set(spki->key, public->point, (int)public->point_length))
+        goto out;
+    spki->key->flags = (spki->key->flags & ~0x07L) | ASN1_STRING_FLAG_BITS_LEFT; /* no unused bits */
+    int length = i2d_KN_SPKI(spki, NULL);
+    if (length <= 0 || length > KN_SPKI_MAX)
+        goto out;
+    uint8_t *end = ret_der;
+    *ret_length = (size_t)i2d_KN_SPKI(spki, &end);
+    err = kn_success();
+out:
+    ASN1_OBJECT_free(curve);
+    KN_SPKI_free(spki);
+    return err;
+}
+
+bool kn_public_equal(const kn_public *a, const kn_public *b)
+{
+    return a->alg == b->alg && a->point_length == b->point_length &&
+           !memcmp(a->point, b->point, a->point_length);
+}

@@ -1,0 +1,35 @@
+/* The public part of a key, by value: what can be known without the token.
+ *
+ * Units: bytes. Ownership: a kn_public holds no pointers that need releasing. Errors: KN_E_KEY_TYPE.
+ * Threads: plain data. Spec: RFC 5480 (SubjectPublicKeyInfo), SEC 1 section 2.3.3 (points).
+ */
+#ifndef KN_PUBLIC_H
+#define KN_PUBLIC_H
+
+#include "kn_alg.h"
+#include "kn_err.h"
+
+#define KN_SPKI_MAX 256 /* bytes of the SubjectPublicKeyInfo of the largest curve, with room */
+
+typedef struct kn_public {
+    const kn_alg *alg;
+    uint8_t point[KN_EC_POINT_MAX]; /* uncompressed: 04 | x | y */
+    size_t point_length;
+} kn_public;
+
+/* Takes a point as PKCS#11 stores it in CKA_EC_POINT: an OCTET STRING in DER, or (older tokens) the bare
+ * point; uncompressed only. Checks the length against the curve. */
+KN_MUST_CHECK kn_err kn_public_from_ec_point(const kn_alg *alg, const uint8_t *point, size_t length,
+                                             kn_public *ret_public);
+
+KN_MUST_CHECK kn_err kn_public_from_spki(const uint8_t *der, size_t length, kn_public *ret_public);
+/* Also for certificates: the key inside. */
+KN_MUST_CHECK kn_err kn_public_from_certificate(const uint8_t *der, size_t length, kn_public *ret_public);
+
+/* @ret_length is at most KN_SPKI_MAX. */
+KN_MUST_CHECK kn_err kn_public_to_spki(const kn_public *public, uint8_t ret_der[KN_SPKI_MAX],
+                                       size_t *ret_length);
+
+bool kn_public_equal(const kn_public *a, const kn_public *b);
+
+#endif

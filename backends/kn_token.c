@@ -1,0 +1,27 @@
+#include "kn_token.h"
+
+#include "kn_backend.h"
+#include "kn_proc.h"
+
+kn_err kn_token_list(kn_ctx *ctx, void (*row)(const kn_token_info *info, void *arg), void *arg)
+{
+    kn_err err = kn_success();
+    kn_proc_enter();
+    for (size_t i = 0; kn_backends[i] && !kn_failed(err); i++)
+        err = kn_backends[i]->token_list(kn_ctx_state(ctx, kn_backends[i]), row, arg);
+    kn_proc_leave();
+    return err;
+}
+
+kn_err kn_token_objects(kn_ctx *ctx, const char *uri, void (*row)(const kn_object_info *info, void *arg),
+                        void *arg)
+{
+    const kn_backend *backend;
+    kn_err err = kn_backend_for_uri(uri, &backend);
+    if (kn_failed(err))
+        return err;
+    kn_proc_enter();
+    err = backend->token_objects(kn_ctx_state(ctx, backend), uri, row, arg);
+    kn_proc_leave();
+    return err;
+}

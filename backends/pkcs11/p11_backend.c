@@ -1,0 +1,20 @@
+#include "p11_backend.h"
+
+#include "p11_cert.h"
+#include "p11_key.h"
+
+const kn_backend kn_p11_backend = {
+    .scheme = "pkcs11",
+    .uri_check = p11_uri_check,
+    .state_new = p11_state_new,
+    .state_free = p11_state_free,
+    .key_open = p11_key_open,
+    .key_generate = p11_key_generate,
+    .key_free = p11_key_free,
+    .key_sign = p11_key_sign,
+    .key_inspect = p11_key_inspect,
+    .cert_read_chain = p11_cert_read_chain,
+    .cert_write_chain = p11_cert_write_chain,
+    .token_list = p11_token_list,
+    .token_objects = p11_token_objects,
+};

@@ -1,0 +1,330 @@
+#include "p11_cert.h"
+
+#include "p11_key.h"
+
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const CK_OBJECT_CLASS certificate_class = CKO_CERTIFICATE;
+
+/* The DER parts of a certificate that PKCS#11 keeps as attributes. */
+typedef struct parts {
+    X509 *x509;
+    uint8_t *subject, *issuer, *serial;
+    int subject_length, issuer_length, serial_length;
+} parts;
+
+static void parts_free(parts *p)
+{
+    OPENSSL_free(p->subject);
+    OPENSSL_free(p->issuer);
+    OPENSSL_free(p->serial);
+    X509_free(p->x509);
+    *p = (parts){0};
+}
+
+static kn_err parts_of(const uint8_t *der, size_t length, parts *ret_parts)
+{
+    parts p = {0};
+    const uint8_t *end = der;
+    p.x509 = d2i_X509(NULL, &end, (long)length);
+    if (!p.x509 || end != der + length) {
+        parts_free(&p);
+        return kn_fail(KN_E_DATA_SIZE, "a certificate is not valid DER");
+    }
+    p.subject_length = i2d_X509_NAME(X509_get_subject_name(p.x509), &p.subject);
+    p.issuer_length = i2d_X509_NAME(X509_get_issuer_name(p.x509), &p.issuer);
+    p.serial_length = i2d_ASN1_INTEGER(X509_get0_serialNumber(p.x509), &p.serial);
+    if (p.subject_length <= 0 || p.issuer_length <= 0 || p.serial_length <= 0) {
+        parts_free(&p);
+        return kn_fail(KN_E_CRYPTO, "reading the names of a certificate");
+    }
+    *ret_parts = p;
+    return kn_success();
+}
+
+static bool is_self_issued(const parts *p)
+{
+    return p->subject_length == p->issuer_length && !memcmp(p->subject, p->issuer, (size_t)p->subject_length);
+}
+
+static kn_err read_value(p11_call *call, CK_OBJECT_HANDLE handle, kn_certs *certs)
+{
+    CK_ULONG length = KN_CERT_MAX;
+    uint8_t *der = malloc(length);
+    if (!der)
+        return kn_fail(KN_E_NO_MEMORY, "a certificate");
+    kn_err err = p11_read(call, handle, CKA_VALUE, der, &length);
+    if (!kn_failed(err))
+        err = kn_certs_add(certs, der, length);
+    free(der);
+    return err;
+}
+
+static kn_err find_leaf(p11_call *call, const p11_uri *uri, CK_OBJECT_HANDLE *ret_handle)
+{
+    CK_ATTRIBUTE template[4] = {p11_attribute(CKA_CLASS, &certificate_class, sizeof certificate_class)};
+    CK_OBJECT_HANDLE handles[2];
+    CK_ULONG n = 1, count;
+    char wanted[200];
+    p11_uri_show(uri, wanted, sizeof wanted);
+    if (uri->id.pValue)
+        template[n++] = uri->id;
+    if (uri->label.pValue)
+        template[n++] = uri->label;
+    kn_err err = p11_search(call, template, n, 1, handles, &count);
+    if (kn_failed(err))
+        return err;
+    if (count == 0)
+        return kn_fail(KN_E_NO_CERTIFICATE, "%s on token '%s'", wanted, call->token->label);
+    if (count > 1)
+        return kn_fail(KN_E_AMBIGUOUS, "%s matches more than one certificate on token '%s'", wanted,
+                       call->token->label);
+    *ret_handle = handles[0];
+    return kn_success();
+}
+
+/* The one certificate among those with the right subject whose key verifies @child. */
+static kn_err add_issuer(p11_call *call, const parts *child, kn_certs *certs, bool *ret_found)
+{
+    CK_ATTRIBUTE template[] = {
+        p11_attribute(CKA_CLASS, &certificate_class, sizeof certificate_class),
+        p11_attribute(CKA_SUBJECT, child->issuer, (size_t)child->issuer_length),
+    };
+    CK_OBJECT_HANDLE handles[P11_MATCHES_MAX + 1];
+    CK_ULONG count;
+    *ret_found = false;
+    kn_err err = p11_search(call, template, 2, P11_MATCHES_MAX, handles, &count);
+    for (CK_ULONG i = 0; !kn_failed(err) && !*ret_found && i < count; i++) {
+        kn_certs one = {.count = 0};
+        parts p = {0};
+        err = read_value(call, handles[i], &one);
+        if (!kn_failed(err))
+            err = parts_of(one.cert[0].der, one.cert[0].length, &p);
+        if (!kn_failed(err) && X509_check_issued(p.x509, child->x509) == X509_V_OK) {
+            *ret_found = true;
+            err = kn_certs_add(certs, one.cert[0].der, one.cert[0].length);
+        }
+        parts_free(&p);
+        kn_certs_free(&one);
+    }
+    return err;
+}
+
+static kn_err follow_issuers(p11_call *call, kn_certs *certs)
+{
+    kn_err err = kn_success();
+    bool more = true;
+    while (more && !kn_failed(err) && certs->count < KN_CHAIN_MAX) {
+        parts p = {0};
+        more = false;
+        err = parts_of(certs->cert[certs->count - 1].der, certs->cert[certs->count - 1].length, &p);
+        if (!kn_failed(err) && !is_self_issued(&p))
+            err = add_issuer(call, &p, certs, &more);
+        parts_free(&p);
+    }
+    return err;
+}
+
+kn_err p11_cert_read_chain(void *state, const char *text, kn_certs *ret_certs)
+{
+    p11_uri *uri = NULL;
+    p11_token *token;
+    p11_session session;
+    kn_err err = p11_uri_new(text, &uri);
+    if (!kn_failed(err))
+        err = p11_token_find(state, uri, &token);
+    if (!kn_failed(err))
+        err = p11_session_take(token, uri, false, &session);
+    if (kn_failed(err)) {
+        p11_uri_free(&uri);
+        return err;
+    }
+    p11_call call = {.token = token, .session = session.handle};
+    CK_OBJECT_HANDLE leaf = 0;
+    err = find_leaf(&call, uri, &leaf);
+    if (!kn_failed(err))
+        err = read_value(&call, leaf, ret_certs);
+    if (!kn_failed(err))
+        err = follow_issuers(&call, ret_certs);
+    p11_session_give(token, &session, call.rv == CKR_OK);
+    p11_uri_free(&uri);
+    return err;
+}
+
+/* Is the certificate on the token? Compares the whole DER. */
+static kn_err is_stored(p11_call *call, const uint8_t *der, size_t length, bool *ret_stored)
+{
+    CK_ATTRIBUTE template[] = {
+        p11_attribute(CKA_CLASS, &certificate_class, sizeof certificate_class),
+        p11_attribute(CKA_VALUE, der, length),
+    };
+    CK_OBJECT_HANDLE handles[2];
+    CK_ULONG count;
+    kn_err err = p11_search(call, template, 2, 1, handles, &count);
+    if (!kn_failed(err))
+        *ret_stored = count != 0;
+    return err;
+}
+
+static kn_err store(p11_call *call, const uint8_t *der, size_t length, const CK_ATTRIBUTE *id,
+                    const CK_ATTRIBUTE *label)
+{
+    static const CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    static const CK_CERTIFICATE_TYPE x509 = CKC_X_509;
+    parts p = {0};
+    kn_err err = parts_of(der, length, &p);
+    if (kn_failed(err))
+        return err;
+    CK_ATTRIBUTE template[] = {
+        p11_attribute(CKA_CLASS, &certificate_class, sizeof certificate_class),
+        p11_attribute(CKA_CERTIFICATE_TYPE, &x509, sizeof x509),
+        p11_attribute(CKA_TOKEN, &yes, sizeof yes),
+        p11_attribute(CKA_PRIVATE, &no, sizeof no),
+        p11_attribute(CKA_SUBJECT, p.subject, (size_t)p.subject_length),
+        p11_attribute(CKA_ISSUER, p.issuer, (size_t)p.issuer_length),
+        p11_attribute(CKA_SERIAL_NUMBER, p.serial, (size_t)p.serial_length),
+        p11_attribute(CKA_VALUE, der, length),
+        *label,
+        *id,
+    };
+    CK_ULONG count = sizeof template / sizeof *template - (id->ulValueLen ? 0 : 1);
+    CK_OBJECT_HANDLE handle;
+    CK_RV rv = call->token->module->fn->C_CreateObject(call->session, template, count, &handle);
+    parts_free(&p);
+    return rv == CKR_OK ? kn_success() : p11_fail("C_CreateObject", call->token->label, rv);
+}
+
+static kn_err store_leaf(p11_call *call, const p11_object *key, const uint8_t *der, size_t length)
+{
+    bool stored = false;
+    CK_ATTRIBUTE id = p11_attribute(CKA_ID, key->id, key->id_length);
+    CK_ATTRIBUTE label = p11_attribute(CKA_LABEL, key->label, key->label_length);
+    CK_ATTRIBUTE template[] = {p11_attribute(CKA_CLASS, &certificate_class, sizeof certificate_class), id};
+    CK_OBJECT_HANDLE handles[2];
+    CK_ULONG count = 0;
+    kn_err err = is_stored(call, der, length, &stored);
+    if (kn_failed(err) || stored)
+        return err;
+    if (key->id_length)
+        err = p11_search(call, template, 2, 1, handles, &count);
+    if (!kn_failed(err) && count)
+        err = kn_fail(KN_E_EXISTS, "token '%s' has another certificate with the key's id", call->token->label);
+    return kn_failed(err) ? err : store(call, der, length, &id, &label);
+}
+
+/* An issuer's label is its common name, or its whole subject where it has none. */
+static kn_err store_issuer(p11_call *call, const uint8_t *der, size_t length)
+{
+    bool stored = false;
+    char name[128];
+    parts p = {0};
+    kn_err err = is_stored(call, der, length, &stored);
+    if (kn_failed(err) || stored)
+        return err;
+    err = parts_of(der, length, &p);
+    if (kn_failed(err))
+        return err;
+    X509_NAME *subject = X509_get_subject_name(p.x509);
+    if (X509_NAME_get_text_by_NID(subject, NID_commonName, name, sizeof name) < 0)
+        (void)X509_NAME_oneline(subject, name, sizeof name);
+    parts_free(&p);
+    CK_ATTRIBUTE label = p11_attribute(CKA_LABEL, name, strlen(name));
+    CK_ATTRIBUTE no_id = p11_attribute(CKA_ID, NULL, 0);
+    return store(call, der, length, &no_id, &label);
+}
+
+static kn_err write_in(p11_call *call, const p11_uri *uri, const kn_certs *certs)
+{
+    p11_object key;
+    kn_public public, certified;
+    bool has_public;
+    kn_err err = p11_key_locate(call, uri, &key, &public, &has_public);
+    if (!kn_failed(err) && has_public) {
+        err = kn_public_from_certificate(certs->cert[0].der, certs->cert[0].length, &certified);
+        if (!kn_failed(err) && !kn_public_equal(&public, &certified))
+            err = kn_fail(KN_E_MISMATCH, "the first certificate is of another key than the one on token '%s'",
+                          call->token->label);
+    }
+    if (!kn_failed(err))
+        err = store_leaf(call, &key, certs->cert[0].der, certs->cert[0].length);
+    for (size_t i = 1; !kn_failed(err) && i < certs->count; i++)
+        err = store_issuer(call, certs->cert[i].der, certs->cert[i].length);
+    return err;
+}
+
+kn_err p11_cert_write_chain(void *state, const char *text, const kn_certs *certs)
+{
+    p11_uri *uri = NULL;
+    p11_token *token;
+    p11_session session;
+    kn_err err = p11_uri_new(text, &uri);
+    if (!kn_failed(err))
+        err = p11_token_find(state, uri, &token);
+    if (!kn_failed(err))
+        err = p11_session_take(token, uri, true, &session);
+    if (!kn_failed(err)) {
+        p11_call call = {.token = token, .session = session.handle};
+        err = write_in(&call, uri, certs);
+        p11_session_give(token, &session, true);
+    }
+    p11_uri_free(&uri);
+    return err;
+}
+
+static const char *kind_of(const p11_object *object)
+{
+    if (object->class == CKO_CERTIFICATE)
+        return "X.509";
+    if (object->key_type == CKK_RSA)
+        return "RSA";
+    const kn_alg *alg = kn_alg_by_oid(object->ec_params, object->ec_params_length);
+    return alg ? alg->name : "unknown";
+}
+
+static kn_err list_class(p11_call *call, CK_OBJECT_CLASS class,
+                         void (*row)(const kn_object_info *info, void *arg), void *arg)
+{
+    enum { LIST_MAX = 10000 };
+    CK_ATTRIBUTE template = p11_attribute(CKA_CLASS, &class, sizeof class);
+    CK_OBJECT_HANDLE *handles = calloc(LIST_MAX + 1, sizeof *handles);
+    CK_ULONG count = 0;
+    if (!handles)
+        return kn_fail(KN_E_NO_MEMORY, "a list of objects");
+    kn_err err = p11_search(call, &template, 1, LIST_MAX, handles, &count);
+    for (CK_ULONG i = 0; !kn_failed(err) && i < count; i++) {
+        p11_object object;
+        err = p11_object_read(call, handles[i], &object);
+        if (kn_failed(err))
+            break;
+        kn_object_info info = {.is_key = class == CKO_PRIVATE_KEY, .kind = kind_of(&object)};
+        memcpy(info.label, object.label, object.label_length);
+        p11_hex(object.id, object.id_length, info.id, sizeof info.id);
+        row(&info, arg);
+    }
+    free(handles);
+    return err;
+}
+
+kn_err p11_token_objects(void *state, const char *text, void (*row)(const kn_object_info *info, void *arg),
+                         void *arg)
+{
+    p11_uri *uri = NULL;
+    p11_token *token;
+    p11_session session;
+    kn_err err = p11_uri_new(text, &uri);
+    if (!kn_failed(err))
+        err = p11_token_find(state, uri, &token);
+    if (!kn_failed(err))
+        err = p11_session_take(token, uri, false, &session);
+    if (!kn_failed(err)) {
+        p11_call call = {.token = token, .session = session.handle};
+        err = list_class(&call, CKO_PRIVATE_KEY, row, arg);
+        if (!kn_failed(err))
+            err = list_class(&call, CKO_CERTIFICATE, row, arg);
+        p11_session_give(token, &session, !kn_failed(err));
+    }
+    p11_uri_free(&uri);
+    return err;
+}

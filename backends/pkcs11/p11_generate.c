@@ -1,0 +1,220 @@
+/* Making a key that never was outside, and proving it. */
+#include "p11_key.h"
+
+#include "../kn_crypto.h"
+#include "../kn_log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+
+static const struct {
+    CK_MECHANISM_TYPE type;
+    const char *name;
+    bool generates; /* a key pair of a kind that we make */
+} mechanisms[] = {
+    {CKM_EC_KEY_PAIR_GEN, "EC_KEY_PAIR_GEN", true},
+    {CKM_RSA_PKCS_KEY_PAIR_GEN, "RSA_PKCS_KEY_PAIR_GEN", true},
+    {CKM_RSA_X9_31_KEY_PAIR_GEN, "RSA_X9_31_KEY_PAIR_GEN", true},
+};
+
+static kn_fact fact_of(p11_call *call, CK_OBJECT_HANDLE handle, CK_ATTRIBUTE_TYPE type)
+{
+    CK_BBOOL value;
+    CK_ULONG length = sizeof value;
+    if (kn_failed(p11_read(call, handle, type, &value, &length)) || length != sizeof value)
+        return KN_FACT_UNKNOWN;
+    return value ? KN_FACT_YES : KN_FACT_NO;
+}
+
+static void read_mechanism(p11_call *call, CK_OBJECT_HANDLE handle, kn_custody *out)
+{
+    CK_MECHANISM_TYPE type;
+    CK_ULONG length = sizeof type;
+    if (kn_failed(p11_read(call, handle, CKA_KEY_GEN_MECHANISM, &type, &length)) || length != sizeof type) {
+        (void)snprintf(out->mechanism, sizeof out->mechanism, "unknown");
+        out->generated_here = KN_FACT_UNKNOWN;
+        return;
+    }
+    out->generated_here = KN_FACT_NO;
+    if (type == CK_UNAVAILABLE_INFORMATION) {
+        (void)snprintf(out->mechanism, sizeof out->mechanism, "unavailable");
+        return;
+    }
+    (void)snprintf(out->mechanism, sizeof out->mechanism, "0x%lx", type);
+    for (size_t i = 0; i < sizeof mechanisms / sizeof *mechanisms; i++)
+        if (mechanisms[i].type == type) {
+            (void)snprintf(out->mechanism, sizeof out->mechanism, "%s", mechanisms[i].name);
+            out->generated_here = mechanisms[i].generates ? KN_FACT_YES : KN_FACT_NO;
+        }
+}
+
+kn_err p11_custody_read(p11_call *call, CK_OBJECT_HANDLE handle, kn_custody *ret_custody)
+{
+    p11_object object;
+    kn_err err = p11_object_read(call, handle, &object);
+    if (kn_failed(err))
+        return err;
+    kn_custody out = {
+        .sensitive = fact_of(call, handle, CKA_SENSITIVE),
+        .extractable = fact_of(call, handle, CKA_EXTRACTABLE),
+        .always_sensitive = fact_of(call, handle, CKA_ALWAYS_SENSITIVE),
+        .never_extractable = fact_of(call, handle, CKA_NEVER_EXTRACTABLE),
+        .local = fact_of(call, handle, CKA_LOCAL),
+    };
+    read_mechanism(call, handle, &out);
+    const p11_token *token = call->token;
+    memcpy(out.token, token->label, sizeof out.token);
+    memcpy(out.serial, token->serial, sizeof out.serial);
+    memcpy(out.model, token->model, sizeof out.model);
+    memcpy(out.manufacturer, token->manufacturer, sizeof out.manufacturer);
+    p11_hex(object.id, object.id_length > 64 ? 64 : object.id_length, out.id, sizeof out.id);
+    memcpy(out.label, object.label, object.label_length);
+    *ret_custody = out;
+    return kn_success();
+}
+
+/* Refuses a label or id that is in use: a second key of that name could never be found again. */
+static kn_err must_be_free(p11_call *call, const p11_uri *uri)
+{
+    const CK_ATTRIBUTE *names[] = {&uri->label, &uri->id};
+    CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
+    for (size_t i = 0; i < 2; i++) {
+        if (!names[i]->pValue)
+            continue;
+        CK_ATTRIBUTE template[] = {p11_attribute(CKA_CLASS, &class, sizeof class), *names[i]};
+        CK_OBJECT_HANDLE handles[2];
+        CK_ULONG count;
+        kn_err err = p11_search(call, template, 2, 1, handles, &count);
+        if (kn_failed(err))
+            return err;
+        if (count)
+            return kn_fail(KN_E_EXISTS, "token '%s' has a private key with that %s", call->token->label,
+                           i == 0 ? "label" : "id");
+    }
+    return kn_success();
+}
+
+typedef struct pair {
+    CK_OBJECT_HANDLE private, public;
+} pair;
+
+static CK_RV generate_pair(p11_call *call, const kn_alg *alg, const CK_ATTRIBUTE *id, const CK_ATTRIBUTE *label,
+                           bool say_unextractable, pair *ret_pair)
+{
+    CK_MECHANISM mechanism = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
+    CK_ATTRIBUTE public[] = {
+        p11_attribute(CKA_TOKEN, &yes, sizeof yes),
+        p11_attribute(CKA_PRIVATE, &no, sizeof no),
+        p11_attribute(CKA_VERIFY, &yes, sizeof yes),
+        p11_attribute(CKA_EC_PARAMS, alg->oid, alg->oid_length),
+        *id,
+        *label,
+    };
+    CK_ATTRIBUTE private[] = {
+        p11_attribute(CKA_TOKEN, &yes, sizeof yes),
+        p11_attribute(CKA_PRIVATE, &yes, sizeof yes),
+        p11_attribute(CKA_SENSITIVE, &yes, sizeof yes),
+        p11_attribute(CKA_SIGN, &yes, sizeof yes),
+        p11_attribute(CKA_DECRYPT, &no, sizeof no),
+        p11_attribute(CKA_UNWRAP, &no, sizeof no),
+        p11_attribute(CKA_DERIVE, &no, sizeof no),
+        *id,
+        *label,
+        p11_attribute(CKA_EXTRACTABLE, &no, sizeof no), /* last, because it may have to be left out */
+    };
+    CK_ULONG private_count = sizeof private / sizeof *private - (say_unextractable ? 0 : 1);
+    return call->token->module->fn->C_GenerateKeyPair(call->session, &mechanism, public,
+                                                      sizeof public / sizeof *public, private, private_count,
+                                                      &ret_pair->public, &ret_pair->private);
+}
+
+/* A YubiKey refuses an explicit CKA_EXTRACTABLE, which it always sets itself: once more without, and the proof
+ * afterwards decides. */
+static bool refuses_attribute(CK_RV rv)
+{
+    return rv == CKR_ATTRIBUTE_VALUE_INVALID || rv == CKR_ATTRIBUTE_TYPE_INVALID ||
+           rv == CKR_TEMPLATE_INCONSISTENT || rv == CKR_ATTRIBUTE_READ_ONLY;
+}
+
+static kn_err prove(p11_call *call, const pair *made, const kn_alg *alg, kn_public *ret_public)
+{
+    kn_custody custody;
+    p11_object object;
+    kn_err err = p11_custody_read(call, made->private, &custody);
+    if (!kn_failed(err) && !kn_custody_holds(&custody))
+        err = kn_fail(KN_E_CUSTODY, "token '%s' made a key that is not sensitive and never extractable",
+                      call->token->label);
+    if (!kn_failed(err))
+        err = p11_object_read(call, made->public, &object);
+    if (!kn_failed(err))
+        err = p11_object_public(call, &object, ret_public);
+    if (!kn_failed(err) && ret_public->alg != alg)
+        err = kn_fail(KN_E_MODULE_BROKEN, "token '%s' made a %s key instead of %s", call->token->label,
+                      ret_public->alg->name, alg->name);
+    return err;
+}
+
+static kn_err generate_in(p11_call *call, const p11_uri *uri, const kn_alg *alg, kn_public *ret_public)
+{
+    uint8_t random_id[16];
+    CK_ATTRIBUTE id = uri->id, label = uri->label;
+    pair made = {0};
+    kn_err err = must_be_free(call, uri);
+    if (kn_failed(err))
+        return err;
+    if (!id.pValue) {
+        if (!kn_crypto_random(random_id, sizeof random_id))
+            return kn_fail(KN_E_CRYPTO, "no random bytes for the key's id");
+        id = p11_attribute(CKA_ID, random_id, sizeof random_id);
+    }
+    if (!label.pValue)
+        label = p11_attribute(CKA_LABEL, "", 0);
+    CK_RV rv = generate_pair(call, alg, &id, &label, true, &made);
+    if (refuses_attribute(rv))
+        rv = generate_pair(call, alg, &id, &label, false, &made);
+    if (rv != CKR_OK)
+        return p11_fail("C_GenerateKeyPair", call->token->label, rv);
+    err = prove(call, &made, alg, ret_public);
+    if (kn_failed(err)) {
+        CK_FUNCTION_LIST *fn = call->token->module->fn;
+        CK_RV gone = fn->C_DestroyObject(call->session, made.private);
+        (void)fn->C_DestroyObject(call->session, made.public);
+        if (gone != CKR_OK)
+            return kn_fail_within(err, "and it could NOT be destroyed (%s)", p11_ckr_row(gone)->name);
+    }
+    return err;
+}
+
+kn_err p11_key_generate(void *state, const char *uri, const kn_alg *alg, void **ret_key, kn_public *ret_public)
+{
+    p11_key *key = NULL;
+    p11_token *token;
+    p11_session session;
+    kn_err err = p11_key_new(state, uri, &key);
+    if (kn_failed(err))
+        return err;
+    if (!key->uri->label.pValue && !key->uri->id.pValue)
+        err = kn_fail(KN_E_URI_MALFORMED, "a new key needs a name: object= or id=");
+    if (!kn_failed(err))
+        err = p11_token_find(state, key->uri, &token);
+    if (!kn_failed(err))
+        err = p11_session_take(token, key->uri, true, &session);
+    if (kn_failed(err)) {
+        p11_key_free(key);
+        return err;
+    }
+    p11_call call = {.token = token, .session = session.handle};
+    err = generate_in(&call, key->uri, alg, &key->expected);
+    p11_session_give(token, &session, true);
+    if (kn_failed(err)) {
+        p11_key_free(key);
+        return err;
+    }
+    key->has_expected = true;
+    key->token = token;
+    *ret_public = key->expected;
+    *ret_key = key;
+    return kn_success();
+}

@@ -1,0 +1,62 @@
+/* Keys of a token: the members of the backend's contract that concern a key (kn_backend.h says what they promise).
+ *
+ * A key is {URI, weak link to its token, object handle with the generation in which it was found}.
+ *
+ * Retry, for what fails in p11_key_run(): at most once, and only where the return value, or the call that returned
+ * it, proves that the operation did not begin.
+ */
+#ifndef KN_P11_KEY_H
+#define KN_P11_KEY_H
+
+#include "../kn_backend.h"
+#include "p11_object.h"
+
+typedef struct p11_key {
+    p11_state *state;
+    p11_uri *uri;
+    bool has_expected; /* the alias carries the public key */
+    kn_public expected;
+
+    pthread_mutex_t lock; /* guards what follows */
+    p11_token *token;     /* NULL until first found */
+    CK_OBJECT_HANDLE handle;
+    unsigned generation; /* the token's, when the handle was found; 0: never */
+    unsigned binding;    /* grows with each time it was found */
+    bool compared;       /* the token told the public key, and it is the expected one */
+    bool always_authenticate;
+} p11_key;
+
+/* What one step of an operation came to. */
+typedef struct p11_step {
+    const char *call; /* NULL: success, or an error that is not a Cryptoki one */
+    CK_RV rv;
+    bool begun; /* the operation may have been done by the token */
+    kn_err err; /* when call is NULL */
+} p11_step;
+
+kn_err p11_key_open(void *state, const char *uri, const kn_public *expected, void **ret_key,
+                    kn_public *ret_public);
+void p11_key_free(void *key);
+kn_err p11_key_sign(void *key, const uint8_t *digest, size_t digest_length, uint8_t *ret_signature,
+                    size_t *ret_length, unsigned *ret_binding);
+kn_err p11_key_inspect(void *key, kn_custody *ret_custody);
+kn_err p11_key_generate(void *state, const char *uri, const kn_alg *alg, void **ret_key, kn_public *ret_public);
+
+/* Finds the one private key that @uri names, in an open session, and what the token tells of its public part:
+ * *ret_has_public is false when it tells none. */
+KN_MUST_CHECK kn_err p11_key_locate(p11_call *call, const p11_uri *uri, p11_object *ret_object,
+                                    kn_public *ret_public, bool *ret_has_public);
+
+/* Runs @step on the key with a session, and mends and repeats it once where that is safe. */
+KN_MUST_CHECK kn_err p11_key_run(p11_key *key,
+                                 p11_step (*step)(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle,
+                                                  void *arg),
+                                 void *arg, unsigned *ret_binding);
+
+/* Reads the six facts, and names, of one private key object. */
+KN_MUST_CHECK kn_err p11_custody_read(p11_call *call, CK_OBJECT_HANDLE handle, kn_custody *ret_custody);
+
+/* A new handle for a key, not yet found on the token. */
+KN_MUST_CHECK kn_err p11_key_new(p11_state *state, const char *uri, p11_key **ret_key);
+
+#endif

@@ -1,0 +1,209 @@
+#include "p11_state.h"
+
+#include "../kn_log.h"
+#include "../kn_proc.h"
+#include "p11_session.h"
+
+#include <p11-kit/p11-kit.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *copy_or_null(const char *text)
+{
+    return text && *text ? strdup(text) : NULL;
+}
+
+kn_err p11_state_new(const kn_config *config, void **ret_state)
+{
+    p11_state *state = calloc(1, sizeof *state);
+    if (!state)
+        return kn_fail(KN_E_NO_MEMORY, "the PKCS#11 state");
+    (void)pthread_mutex_init(&state->lock, NULL);
+    state->module_path = copy_or_null(config->module_path);
+    state->pin_source = copy_or_null(config->pin_source);
+    state->session_wait_ms = config->session_wait_ms ? config->session_wait_ms : 30000;
+    state->fork = kn_proc_fork_count();
+    bool lost = (config->module_path && *config->module_path && !state->module_path) ||
+                (config->pin_source && *config->pin_source && !state->pin_source);
+    if (lost) {
+        p11_state_free(state);
+        return kn_fail(KN_E_NO_MEMORY, "the PKCS#11 state");
+    }
+    *ret_state = state;
+    return kn_success();
+}
+
+void p11_state_free(void *arg)
+{
+    p11_state *state = arg;
+    /* Neither in a child, where the sessions are the parent's, nor at exit: see kn_proc_exiting(). */
+    bool alive = !kn_proc_exiting() && state->fork == kn_proc_fork_count();
+    while (state->tokens) {
+        p11_token *token = state->tokens;
+        state->tokens = token->next;
+        if (alive)
+            p11_session_close_idle(token);
+        (void)pthread_mutex_destroy(&token->lock);
+        (void)pthread_mutex_destroy(&token->login_lock);
+        (void)pthread_cond_destroy(&token->freed);
+        free(token);
+    }
+    for (size_t i = 0; i < state->module_count; i++) {
+        if (alive && state->modules[i].path) {
+            (void)p11_kit_module_finalize(state->modules[i].fn);
+            p11_kit_module_release(state->modules[i].fn);
+        }
+        free(state->modules[i].name);
+        free(state->modules[i].path);
+    }
+    if (alive && state->registered)
+        p11_kit_modules_finalize_and_release(state->registered);
+    free(state->module_path);
+    free(state->pin_source);
+    (void)pthread_mutex_destroy(&state->lock);
+    free(state);
+}
+
+static kn_err add_module(p11_state *state, CK_FUNCTION_LIST *fn, char *name, char *path)
+{
+    if (!name || state->module_count == P11_MODULES_MAX) {
+        free(name);
+        free(path);
+        return kn_fail(name ? KN_E_CONFIG : KN_E_NO_MEMORY, "more than %d PKCS#11 modules", P11_MODULES_MAX);
+    }
+    state->modules[state->module_count++] = (p11_module){fn, name, path};
+    kn_proc_watch_exit();
+    return kn_success();
+}
+
+/* A module by its path; loaded once. */
+static kn_err load_path(p11_state *state, const char *path, const p11_module **ret_module)
+{
+    for (size_t i = 0; i < state->module_count; i++)
+        if (state->modules[i].path && !strcmp(state->modules[i].path, path)) {
+            *ret_module = &state->modules[i];
+            return kn_success();
+        }
+    CK_FUNCTION_LIST *fn = p11_kit_module_load(path, 0);
+    if (!fn) {
+        const char *why = p11_kit_message();
+        return kn_fail(KN_E_MODULE_LOAD, "%s: %s", path, why ? why : "no reason given");
+    }
+    CK_RV rv = p11_kit_module_initialize(fn);
+    if (rv != CKR_OK && rv != CKR_CRYPTOKI_ALREADY_INITIALIZED) {
+        p11_kit_module_release(fn);
+        return kn_fail(KN_E_MODULE_INIT, "%s: C_Initialize: %s (0x%lx)", path, p11_ckr_row(rv)->name, rv);
+    }
+    kn_err err = add_module(state, fn, strdup(path), strdup(path));
+    if (kn_failed(err)) {
+        (void)p11_kit_module_finalize(fn);
+        p11_kit_module_release(fn);
+        return err;
+    }
+    *ret_module = &state->modules[state->module_count - 1];
+    return kn_success();
+}
+
+/* p11-kit's own trust store has certificates of the system and no keys of ours. */
+static bool is_trust_store(CK_FUNCTION_LIST *fn)
+{
+    char *option = p11_kit_config_option(fn, "trust-policy");
+    bool trust = option && !strcmp(option, "yes");
+    free(option);
+    return trust;
+}
+
+static kn_err load_registered(p11_state *state)
+{
+    if (state->registered_loaded)
+        return kn_success();
+    state->registered = p11_kit_modules_load_and_initialize(0);
+    if (!state->registered) {
+        const char *why = p11_kit_message();
+        return kn_fail(KN_E_MODULE_INIT, "p11-kit: %s", why ? why : "a critical module did not start");
+    }
+    state->registered_loaded = true;
+    for (size_t i = 0; state->registered[i]; i++) {
+        if (is_trust_store(state->registered[i]))
+            continue;
+        kn_err err = add_module(state, state->registered[i], p11_kit_module_get_name(state->registered[i]), NULL);
+        if (kn_failed(err))
+            return err;
+    }
+    return kn_success();
+}
+
+static kn_err load_configured(p11_state *state)
+{
+    char *paths = strdup(state->module_path), *rest = paths;
+    kn_err err = paths ? kn_success() : kn_fail(KN_E_NO_MEMORY, "module paths");
+    for (char *path; !kn_failed(err) && (path = strsep(&rest, ":"));) {
+        const p11_module *module;
+        if (*path)
+            err = load_path(state, path, &module);
+    }
+    free(paths);
+    return err;
+}
+
+/* A child of fork has the modules, but they must be initialised in it. */
+static kn_err initialise_after_fork(p11_state *state)
+{
+    unsigned now = kn_proc_fork_count();
+    if (state->fork == now)
+        return kn_success();
+    for (size_t i = 0; i < state->module_count; i++) {
+        CK_RV rv = p11_kit_module_initialize(state->modules[i].fn);
+        if (rv != CKR_OK && rv != CKR_CRYPTOKI_ALREADY_INITIALIZED)
+            return kn_fail(KN_E_MODULE_INIT, "%s in the forked process: %s (0x%lx)", state->modules[i].name,
+                           p11_ckr_row(rv)->name, rv);
+    }
+    state->fork = now;
+    return kn_success();
+}
+
+kn_err p11_modules_for(p11_state *state, const p11_uri *uri, const p11_module **ret_modules, size_t *ret_count)
+{
+    size_t count = 0;
+    kn_err err = initialise_after_fork(state);
+    if (kn_failed(err))
+        return err;
+    if (uri && uri->module_path) {
+        err = load_path(state, uri->module_path, &ret_modules[0]);
+        *ret_count = 1;
+        return err;
+    }
+    err = state->module_path ? load_configured(state) : load_registered(state);
+    if (kn_failed(err))
+        return err;
+    for (size_t i = 0; i < state->module_count; i++)
+        if (!uri || !uri->module_name || !strcmp(uri->module_name, state->modules[i].name))
+            ret_modules[count++] = &state->modules[i];
+    if (count == 0 && uri && uri->module_name)
+        return kn_fail(KN_E_NO_MODULE, "no module is registered under the name '%.60s'", uri->module_name);
+    if (count == 0)
+        return kn_fail(KN_E_NO_MODULE, "p11-kit knows of none");
+    *ret_count = count;
+    return kn_success();
+}
+
+kn_err p11_module_restart(p11_token *token)
+{
+    p11_state *state = token->state;
+    CK_FUNCTION_LIST *fn = token->module->fn;
+    (void)pthread_mutex_lock(&state->lock);
+    kn_err err = initialise_after_fork(state);
+    if (!kn_failed(err)) {
+        /* p11-kit counts; when the module was finalised behind its back, both must start from nothing. */
+        CK_INFO info;
+        if (fn->C_GetInfo(&info) == CKR_CRYPTOKI_NOT_INITIALIZED) {
+            (void)p11_kit_module_finalize(fn);
+            CK_RV rv = p11_kit_module_initialize(fn);
+            if (rv != CKR_OK && rv != CKR_CRYPTOKI_ALREADY_INITIALIZED)
+                err = kn_fail(KN_E_MODULE_INIT, "%s: C_Initialize: %s (0x%lx)", token->module->name,
+                              p11_ckr_row(rv)->name, rv);
+        }
+    }
+    (void)pthread_mutex_unlock(&state->lock);
+    return err;
+}

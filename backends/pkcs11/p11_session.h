@@ -1,0 +1,47 @@
+/* Sessions of a token: a bounded pool, and the login.
+ *
+ * Units: as named. Ownership: p11_session_take() lends a session, p11_session_give() returns it.
+ * Errors: KN_E_SESSION_LIMIT when none becomes free in time; KN_E_PIN_*; those of opening one.
+ * Threads: any; one session serves one operation at a time. No lock is held across a token call, but
+ * login_lock across C_Login. Fork: the child starts with an empty pool and does not close the parent's sessions.
+ * Spec: PKCS#11 v3.0 sections 5.6 (sessions and login).
+ *
+ * State of a token's login, by call:
+ *   no session open, or the last one closed -> logged out
+ *   take                                    -> logged in (once for all sessions of the process)
+ *   CKR_USER_NOT_LOGGED_IN seen             -> p11_session_logged_out(), and the next take logs in
+ *   CKR_SESSION_HANDLE_INVALID and the like -> p11_session_forget(): logged out, pool empty
+ */
+#ifndef KN_P11_SESSION_H
+#define KN_P11_SESSION_H
+
+#include "p11_state.h"
+
+typedef struct p11_session {
+    CK_SESSION_HANDLE handle;
+    unsigned generation; /* the token's, when the session was lent */
+    bool read_write;     /* not from the pool: closed when given back */
+} p11_session;
+
+/* @uri says where the PIN is. A read-write session is opened for the caller and closed afterwards. */
+KN_MUST_CHECK kn_err p11_session_take(p11_token *token, const p11_uri *uri, bool read_write,
+                                      p11_session *ret_session);
+
+/* @clean: no operation is left active in it, so another may use it. */
+void p11_session_give(p11_token *token, p11_session *session, bool clean);
+
+/* All handles are worthless. Needs token->lock. */
+void p11_session_forget(p11_token *token);
+
+void p11_session_logged_out(p11_token *token);
+
+/* For the end of the state: no session is lent any more. */
+void p11_session_close_idle(p11_token *token);
+
+/* C_Login for CKA_ALWAYS_AUTHENTICATE keys, inside the operation that was begun in @session. */
+KN_MUST_CHECK kn_err p11_login_for_operation(p11_token *token, const p11_uri *uri, CK_SESSION_HANDLE session);
+
+/* C_Login as the user, once. Needs token->login_lock. */
+KN_MUST_CHECK kn_err p11_login(p11_token *token, const p11_uri *uri, CK_SESSION_HANDLE session);
+
+#endif

@@ -1,0 +1,86 @@
+/* What one context knows of PKCS#11: its configuration, the modules that were loaded, the tokens that were seen.
+ *
+ * Units: as named. Ownership: p11_state_free() releases everything; a p11_token lives as long as its state.
+ * Errors: KN_E_MODULE_*, KN_E_NO_TOKEN, KN_E_AMBIGUOUS_TOKEN. Threads: any; `lock` guards modules and the list of
+ * tokens, each token has a lock of its own, and no lock is held across a token call but `login_lock`.
+ * Fork: module and token notice by kn_proc_fork_count() and start anew.
+ */
+#ifndef KN_P11_STATE_H
+#define KN_P11_STATE_H
+
+#include "../kn_ctx.h"
+#include "../kn_token.h"
+#include "p11_ckr.h"
+#include "p11_uri.h"
+
+#include <pthread.h>
+
+#define P11_MODULES_MAX  16   /* modules */
+#define P11_SLOTS_MAX    64   /* slots of one module that are looked at */
+#define P11_SESSIONS_MAX 1024 /* sessions of one token, when it states no limit of its own */
+
+typedef struct p11_module {
+    CK_FUNCTION_LIST *fn;
+    char *name; /* p11-kit's name, or the path */
+    char *path; /* as configured; NULL: registered with p11-kit */
+} p11_module;
+
+typedef struct p11_state p11_state;
+
+typedef struct p11_token {
+    p11_state *state;
+    const p11_module *module;
+    char label[33], manufacturer[33], model[17], serial[17]; /* what identifies it, in any slot */
+    struct p11_token *next;
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t freed;
+    CK_SLOT_ID slot;
+    CK_FLAGS flags;
+    bool flags_fresh;    /* read since the last login, so the PIN counter flags can be trusted */
+    unsigned limit;      /* sessions: stated by the token or learned from CKR_SESSION_COUNT */
+    unsigned generation; /* grows when handles of sessions and objects have become worthless; never 0 */
+    unsigned fork;       /* kn_proc_fork_count() of the last use */
+    bool logged_in;
+    unsigned open; /* sessions, idle ones included */
+    unsigned idle_count;
+    CK_SESSION_HANDLE idle[P11_SESSIONS_MAX];
+
+    pthread_mutex_t login_lock; /* held across C_Login, so that a wrong PIN is tried once */
+} p11_token;
+
+struct p11_state {
+    char *module_path, *pin_source;
+    unsigned session_wait_ms;
+
+    pthread_mutex_t lock; /* guards what follows */
+    unsigned fork;
+    bool registered_loaded;
+    CK_FUNCTION_LIST **registered; /* p11-kit's list, to be released with it */
+    p11_module modules[P11_MODULES_MAX];
+    size_t module_count;
+    p11_token *tokens;
+};
+
+kn_err p11_state_new(const kn_config *config, void **ret_state);
+void p11_state_free(void *state);
+
+/* The modules that @uri allows, loaded and initialised. Needs @state->lock. */
+KN_MUST_CHECK kn_err p11_modules_for(p11_state *state, const p11_uri *uri, const p11_module **ret_modules,
+                                     size_t *ret_count);
+
+/* Finds exactly one initialised token. */
+KN_MUST_CHECK kn_err p11_token_find(p11_state *state, const p11_uri *uri, p11_token **ret_token);
+
+/* Looks for the same token again, by serial number, in every slot of its module. */
+KN_MUST_CHECK kn_err p11_token_find_again(p11_token *token);
+
+/* Initialises the token's module again when it was finalised behind our back. */
+KN_MUST_CHECK kn_err p11_module_restart(p11_token *token);
+
+KN_MUST_CHECK kn_err p11_token_list(void *state, void (*row)(const kn_token_info *info, void *arg), void *arg);
+
+/* Blank-padded Cryptoki text as a string. */
+void p11_text(const CK_UTF8CHAR *padded, size_t length, char *ret_text);
+
+#endif

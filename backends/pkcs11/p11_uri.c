@@ -1,0 +1,185 @@
+#include "p11_uri.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum part { PATH, QUERY };
+
+static const struct {
+    const char *name;
+    enum part part;
+} attributes[] = {
+    {"token", PATH},
+    {"manufacturer", PATH},
+    {"serial", PATH},
+    {"model", PATH},
+    {"library-manufacturer", PATH},
+    {"library-version", PATH},
+    {"library-description", PATH},
+    {"slot-manufacturer", PATH},
+    {"slot-description", PATH},
+    {"slot-id", PATH},
+    {"id", PATH},
+    {"object", PATH},
+    {"type", PATH},
+    {"pin-source", QUERY},
+    {"pin-value", QUERY},
+    {"module-name", QUERY},
+    {"module-path", QUERY},
+};
+#define ATTRIBUTE_COUNT (sizeof attributes / sizeof *attributes)
+
+/* Marks the attribute NAME=VALUE that starts at @text in @seen. */
+static kn_err check_attribute(const char *text, size_t length, enum part part, unsigned *seen)
+{
+    const char *equals = memchr(text, '=', length);
+    if (!equals)
+        return kn_fail(KN_E_URI_MALFORMED, "'%.*s' has no '='", (int)(length > 40 ? 40 : length), text);
+    int name_length = (int)(equals - text);
+    for (size_t i = 0; i < ATTRIBUTE_COUNT; i++) {
+        if (strlen(attributes[i].name) != (size_t)name_length ||
+            strncmp(attributes[i].name, text, (size_t)name_length) || attributes[i].part != part)
+            continue;
+        if (*seen & 1u << i)
+            return kn_fail(KN_E_URI_MALFORMED, "attribute '%s' comes twice", attributes[i].name);
+        *seen |= 1u << i;
+        return kn_success();
+    }
+    return kn_fail(KN_E_URI_ATTRIBUTE, "'%.*s' in the %s of the URI", name_length > 40 ? 40 : name_length, text,
+                   part == PATH ? "path" : "query");
+}
+
+static kn_err check_part(const char *text, size_t length, enum part part, unsigned *seen)
+{
+    char separator = part == PATH ? ';' : '&';
+    while (length) {
+        const char *end = memchr(text, separator, length);
+        size_t one = end ? (size_t)(end - text) : length;
+        kn_err err = check_attribute(text, one, part, seen);
+        if (kn_failed(err))
+            return err;
+        if (!end)
+            break;
+        text += one + 1;
+        length -= one + 1;
+        if (!length)
+            return kn_fail(KN_E_URI_MALFORMED, "it ends in '%c'", separator);
+    }
+    return kn_success();
+}
+
+static bool saw(unsigned seen, const char *name)
+{
+    for (size_t i = 0; i < ATTRIBUTE_COUNT; i++)
+        if (!strcmp(attributes[i].name, name))
+            return seen & 1u << i;
+    return false;
+}
+
+static kn_err check_text(const char *text, unsigned *ret_seen)
+{
+    *ret_seen = 0;
+    const char *path = strchr(text, ':');
+    path = path ? path + 1 : text;
+    const char *query = strchr(path, '?');
+    kn_err err = check_part(path, query ? (size_t)(query - path) : strlen(path), PATH, ret_seen);
+    if (!kn_failed(err) && query)
+        err = check_part(query + 1, strlen(query + 1), QUERY, ret_seen);
+    if (!kn_failed(err) && saw(*ret_seen, "pin-source") && saw(*ret_seen, "pin-value"))
+        err = kn_fail(KN_E_URI_MALFORMED, "it has both pin-source and pin-value");
+    return err;
+}
+
+static kn_err fill(p11_uri *uri, unsigned seen)
+{
+    CK_ATTRIBUTE *found = p11_kit_uri_get_attribute(uri->kit, CKA_ID);
+    if (found)
+        uri->id = *found;
+    found = p11_kit_uri_get_attribute(uri->kit, CKA_LABEL);
+    if (found)
+        uri->label = *found;
+    found = p11_kit_uri_get_attribute(uri->kit, CKA_CLASS);
+    if (found && found->ulValueLen == sizeof uri->class) {
+        uri->has_class = true;
+        memcpy(&uri->class, found->pValue, sizeof uri->class);
+    }
+    uri->pin_source = p11_kit_uri_get_pin_source(uri->kit);
+    uri->module_path = p11_kit_uri_get_module_path(uri->kit);
+    uri->module_name = p11_kit_uri_get_module_name(uri->kit);
+    uri->has_slot_info = saw(seen, "slot-description") || saw(seen, "slot-manufacturer");
+    uri->has_library_info =
+        saw(seen, "library-description") || saw(seen, "library-manufacturer") || saw(seen, "library-version");
+    if (uri->module_path && *uri->module_path != '/')
+        return kn_fail(KN_E_URI_MALFORMED, "module-path '%s' is not an absolute path", uri->module_path);
+    if (uri->id.ulValueLen > 128 || uri->label.ulValueLen > 128)
+        return kn_fail(KN_E_URI_MALFORMED, "id or object is longer than 128 bytes");
+    const char *pin = p11_kit_uri_get_pin_value(uri->kit);
+    return pin ? kn_secret_new(pin, strlen(pin), &uri->pin) : kn_success();
+}
+
+kn_err p11_uri_new(const char *text, p11_uri **ret_uri)
+{
+    unsigned seen;
+    kn_err err = check_text(text, &seen);
+    if (kn_failed(err))
+        return err;
+    p11_uri *uri = calloc(1, sizeof *uri);
+    if (uri)
+        uri->kit = p11_kit_uri_new();
+    if (!uri || !uri->kit) {
+        p11_uri_free(&uri);
+        return kn_fail(KN_E_NO_MEMORY, "a URI");
+    }
+    int rc = p11_kit_uri_parse(text, P11_KIT_URI_FOR_ANY, uri->kit);
+    if (rc != P11_KIT_URI_OK)
+        err = kn_fail(KN_E_URI_MALFORMED, "%s", p11_kit_uri_message(rc));
+    else if (p11_kit_uri_any_unrecognized(uri->kit))
+        err = kn_fail(KN_E_URI_MALFORMED, "the value of an attribute is not known (type=, slot-id=)");
+    else
+        err = fill(uri, seen);
+    if (kn_failed(err))
+        p11_uri_free(&uri);
+    else
+        *ret_uri = uri;
+    return err;
+}
+
+kn_err p11_uri_check(const char *text)
+{
+    p11_uri *uri = NULL;
+    kn_err err = p11_uri_new(text, &uri);
+    p11_uri_free(&uri);
+    return err;
+}
+
+void p11_uri_free(p11_uri **uri)
+{
+    if (!*uri)
+        return;
+    if ((*uri)->kit) {
+        const char *pin = p11_kit_uri_get_pin_value((*uri)->kit);
+        if (pin) /* p11-kit's own copy, which it releases without wiping */
+            explicit_bzero((char *)(uintptr_t)pin, strlen(pin));
+        p11_kit_uri_free((*uri)->kit);
+    }
+    kn_secret_free(&(*uri)->pin);
+    free(*uri);
+    *uri = NULL;
+}
+
+void p11_uri_show(const p11_uri *uri, char *ret_text, size_t size)
+{
+    char *text = NULL;
+    P11KitUriType path_only = P11_KIT_URI_FOR_OBJECT_ON_TOKEN;
+    if (p11_kit_uri_format(uri->kit, path_only, &text) == P11_KIT_URI_OK && text) {
+        text[strcspn(text, "?")] = '\0';
+        (void)snprintf(ret_text, size, "%s", text);
+    } else {
+        (void)snprintf(ret_text, size, "pkcs11:");
+    }
+    if (text)
+        explicit_bzero(text, strlen(text));
+    free(text);
+}

@@ -1,0 +1,42 @@
+/* The provider's context: what one instance of keynym in one OSSL_LIB_CTX needs.
+ *
+ * Units: none. Ownership: keynym_provider_init() makes it, teardown releases it; it outlives every key.
+ * Errors: kn_prov_raise() puts a backend's failure on OpenSSL's error queue. Threads: any.
+ * Spec: provider-base(7), provider(7).
+ */
+#ifndef KN_PROV_H
+#define KN_PROV_H
+
+#include "kn_ctx.h"
+
+#include <openssl/core.h>
+#include <openssl/core_dispatch.h>
+#include <openssl/evp.h>
+
+#define KN_PROV_NAME       "keynym"
+#define KN_PROV_PROPERTIES "provider=keynym"
+
+typedef struct kn_prov kn_prov;
+
+/* The provider's entry point under a name of its own, for OSSL_PROVIDER_add_builtin(). */
+OSSL_provider_init_fn keynym_provider_init;
+
+kn_ctx *kn_prov_backends(const kn_prov *prov);
+
+/* A digest of the application's own providers: fetched in a child of its library context, so that its choice
+ * (FIPS, say) holds. Release with EVP_MD_free(). NULL: not there. */
+EVP_MD *kn_prov_digest(kn_prov *prov, const char *name, const char *properties);
+
+/* Raises @err, with this thread's detail text, on the application's error queue. Always returns 0. */
+int kn_prov_raise_at(const kn_prov *prov, kn_err err, const char *file, int line, const char *function);
+#define kn_prov_raise(prov, err) kn_prov_raise_at(prov, err, __FILE__, __LINE__, __func__)
+
+/* Reading from a BIO of the application; as BIO_gets(). */
+int kn_prov_gets(const kn_prov *prov, OSSL_CORE_BIO *bio, char *line, int size);
+
+extern const OSSL_DISPATCH kn_prov_ec_keymgmt[];
+extern const OSSL_DISPATCH kn_prov_ecdsa[];
+extern const OSSL_DISPATCH kn_prov_store[];
+extern const OSSL_DISPATCH kn_prov_alias_pem_decoder[];
+
+#endif

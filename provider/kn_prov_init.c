@@ -1,0 +1,308 @@
+#include "kn_prov.h"
+
+#include "kn_log.h"
+#include "kn_proc.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/params.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct kn_prov {
+    const OSSL_CORE_HANDLE *core;
+    const OSSL_DISPATCH *in;
+    OSSL_FUNC_core_get_params_fn *get_params;
+    OSSL_FUNC_core_get_libctx_fn *get_libctx;
+    OSSL_FUNC_core_new_error_fn *new_error;
+    OSSL_FUNC_core_set_error_debug_fn *set_error_debug;
+    OSSL_FUNC_core_vset_error_fn *vset_error;
+    OSSL_FUNC_BIO_gets_fn *bio_gets;
+    kn_ctx *backends;
+    pthread_mutex_t lock; /* guards what follows */
+    OSSL_LIB_CTX *child;  /* NULL until the first digest */
+    atomic_uint after_others; /* bit set of operations whose methods of other providers are registered */
+};
+
+/* ---- errors ---- */
+
+static void set_error(const kn_prov *prov, uint32_t reason, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    prov->vset_error(prov->core, reason, format, args);
+    va_end(args);
+}
+
+int kn_prov_raise_at(const kn_prov *prov, kn_err err, const char *file, int line, const char *function)
+{
+    prov->new_error(prov->core);
+    prov->set_error_debug(prov->core, file, line, function);
+    set_error(prov, (uint32_t)err.code, "%s (next step: %s)", kn_err_detail(), kn_code_remedy(err.code));
+    return 0;
+}
+
+static OSSL_ITEM reasons[KN_CODE_COUNT];
+static pthread_once_t reasons_once = PTHREAD_ONCE_INIT;
+
+static void make_reasons(void)
+{
+    unsigned n = 0;
+    for (unsigned code = 1; code < KN_CODE_COUNT; code++)
+        reasons[n++] = (OSSL_ITEM){code, (void *)(uintptr_t)kn_code_sentence((kn_code)code)};
+}
+
+static const OSSL_ITEM *get_reason_strings(void *provctx)
+{
+    (void)provctx;
+    (void)pthread_once(&reasons_once, make_reasons);
+    return reasons;
+}
+
+/* ---- what the other files use ---- */
+
+kn_ctx *kn_prov_backends(const kn_prov *prov)
+{
+    return prov->backends;
+}
+
+int kn_prov_gets(const kn_prov *prov, OSSL_CORE_BIO *bio, char *line, int size)
+{
+    return prov->bio_gets(bio, line, size);
+}
+
+EVP_MD *kn_prov_digest(kn_prov *prov, const char *name, const char *properties)
+{
+    (void)pthread_mutex_lock(&prov->lock);
+    if (!prov->child) /* late: a program that never signs with us does not pay for it */
+        prov->child = OSSL_LIB_CTX_new_child(prov->core, prov->in);
+    OSSL_LIB_CTX *child = prov->child;
+    (void)pthread_mutex_unlock(&prov->lock);
+    return child ? EVP_MD_fetch(child, name, properties) : NULL;
+}
+
+/* ---- the order of methods ----
+ *
+ * A fetch by name without a property query takes the first method that was registered. A program that makes an
+ * ephemeral EC key for TLS must get the default provider's key management, also where the configuration lists
+ * keynym first. So before our methods of an operation are registered for the first time, those of all others
+ * are, by a fetch of one of them. Keys of ours need no such favour: OpenSSL goes by the provider of the key.
+ */
+
+static _Thread_local bool registering_others;
+
+/* The core's handle of the library context is an OSSL_LIB_CTX of the libcrypto that loaded us. It may be used as
+ * one only when that is the libcrypto that we are linked to (provider-base(7), core_get_libctx). */
+static OSSL_LIB_CTX *same_libctx(const kn_prov *prov)
+{
+    Dl_info core, ours;
+    if (!prov->get_libctx || !dladdr((void *)(uintptr_t)prov->get_libctx, &core) ||
+        !dladdr((void *)(uintptr_t)EVP_KEYMGMT_fetch, &ours) || core.dli_fbase != ours.dli_fbase)
+        return NULL;
+    return (OSSL_LIB_CTX *)prov->get_libctx(prov->core);
+}
+
+static void register_others(kn_prov *prov, int operation)
+{
+    unsigned bit = 1u << operation;
+    if (atomic_load(&prov->after_others) & bit)
+        return;
+    OSSL_LIB_CTX *libctx = same_libctx(prov);
+    if (libctx) {
+        ERR_set_mark();
+        registering_others = true;
+        if (operation == OSSL_OP_KEYMGMT)
+            EVP_KEYMGMT_free(EVP_KEYMGMT_fetch(libctx, "EC", "provider!=" KN_PROV_NAME));
+        else if (operation == OSSL_OP_SIGNATURE)
+            EVP_SIGNATURE_free(EVP_SIGNATURE_fetch(libctx, "ECDSA", "provider!=" KN_PROV_NAME));
+        registering_others = false;
+        ERR_pop_to_mark();
+    }
+    atomic_fetch_or(&prov->after_others, bit);
+}
+
+static const OSSL_ALGORITHM keymgmts[] = {
+    {"EC:id-ecPublicKey:1.2.840.10045.2.1", KN_PROV_PROPERTIES, kn_prov_ec_keymgmt, "Keynym EC keys"},
+    {NULL, NULL, NULL, NULL},
+};
+
+static const OSSL_ALGORITHM signatures[] = {
+    {"ECDSA", KN_PROV_PROPERTIES, kn_prov_ecdsa, "Keynym ECDSA"},
+    {NULL, NULL, NULL, NULL},
+};
+
+static const OSSL_ALGORITHM stores[] = {
+    {"pkcs11", KN_PROV_PROPERTIES, kn_prov_store, "Keynym PKCS#11 URIs"},
+    {NULL, NULL, NULL, NULL},
+};
+
+/* One decoder for keys of all types: every decoder that a provider offers costs every program that reads PEM. */
+static const OSSL_ALGORITHM decoders[] = {
+    {"EC", KN_PROV_PROPERTIES ",input=pem", kn_prov_alias_pem_decoder, "Keynym alias private keys"},
+    {NULL, NULL, NULL, NULL},
+};
+
+static const OSSL_ALGORITHM *query_operation(void *provctx, int operation, int *no_cache)
+{
+    *no_cache = 0;
+    if (registering_others) {
+        *no_cache = 1; /* ask again */
+        return NULL;
+    }
+    switch (operation) {
+    case OSSL_OP_KEYMGMT:
+        register_others(provctx, operation);
+        return keymgmts;
+    case OSSL_OP_SIGNATURE:
+        register_others(provctx, operation);
+        return signatures;
+    case OSSL_OP_STORE:
+        return stores;
+    case OSSL_OP_DECODER:
+        return decoders;
+    default: /* of OpenSSL's many operations we serve four */
+        return NULL;
+    }
+}
+
+/* ---- the provider itself ---- */
+
+static const OSSL_PARAM *gettable_params(void *provctx)
+{
+    static const OSSL_PARAM params[] = {
+        OSSL_PARAM_DEFN(OSSL_PROV_PARAM_NAME, OSSL_PARAM_UTF8_PTR, NULL, 0),
+        OSSL_PARAM_DEFN(OSSL_PROV_PARAM_VERSION, OSSL_PARAM_UTF8_PTR, NULL, 0),
+        OSSL_PARAM_DEFN(OSSL_PROV_PARAM_BUILDINFO, OSSL_PARAM_UTF8_PTR, NULL, 0),
+        OSSL_PARAM_DEFN(OSSL_PROV_PARAM_STATUS, OSSL_PARAM_INTEGER, NULL, 0),
+        OSSL_PARAM_END,
+    };
+    (void)provctx;
+    return params;
+}
+
+static int get_params(void *provctx, OSSL_PARAM params[])
+{
+    OSSL_PARAM *p;
+    (void)provctx;
+    if ((p = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_NAME)) && !OSSL_PARAM_set_utf8_ptr(p, "Keynym provider"))
+        return 0;
+    if ((p = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_VERSION)) && !OSSL_PARAM_set_utf8_ptr(p, KN_VERSION))
+        return 0;
+    if ((p = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_BUILDINFO)) && !OSSL_PARAM_set_utf8_ptr(p, KN_VERSION))
+        return 0;
+    if ((p = OSSL_PARAM_locate(params, OSSL_PROV_PARAM_STATUS)) && !OSSL_PARAM_set_int(p, 1))
+        return 0;
+    return 1;
+}
+
+static void teardown(void *provctx)
+{
+    kn_prov *prov = provctx;
+    if (!prov)
+        return;
+    if (prov->child)
+        OSSL_LIB_CTX_free(prov->child);
+    kn_ctx_unref(&prov->backends);
+    (void)pthread_mutex_destroy(&prov->lock);
+    free(prov);
+}
+
+static const OSSL_DISPATCH provider_functions[] = {
+    {OSSL_FUNC_PROVIDER_TEARDOWN, (void (*)(void))teardown},
+    {OSSL_FUNC_PROVIDER_GETTABLE_PARAMS, (void (*)(void))gettable_params},
+    {OSSL_FUNC_PROVIDER_GET_PARAMS, (void (*)(void))get_params},
+    {OSSL_FUNC_PROVIDER_QUERY_OPERATION, (void (*)(void))query_operation},
+    {OSSL_FUNC_PROVIDER_GET_REASON_STRINGS, (void (*)(void))get_reason_strings},
+    {0, NULL},
+};
+
+static void take_core_functions(kn_prov *prov, const OSSL_DISPATCH *in)
+{
+    for (; in->function_id; in++)
+        switch (in->function_id) {
+        case OSSL_FUNC_CORE_GET_PARAMS:
+            prov->get_params = OSSL_FUNC_core_get_params(in);
+            break;
+        case OSSL_FUNC_CORE_GET_LIBCTX:
+            prov->get_libctx = OSSL_FUNC_core_get_libctx(in);
+            break;
+        case OSSL_FUNC_CORE_NEW_ERROR:
+            prov->new_error = OSSL_FUNC_core_new_error(in);
+            break;
+        case OSSL_FUNC_CORE_SET_ERROR_DEBUG:
+            prov->set_error_debug = OSSL_FUNC_core_set_error_debug(in);
+            break;
+        case OSSL_FUNC_CORE_VSET_ERROR:
+            prov->vset_error = OSSL_FUNC_core_vset_error(in);
+            break;
+        case OSSL_FUNC_BIO_GETS:
+            prov->bio_gets = OSSL_FUNC_BIO_gets(in);
+            break;
+        default: /* the core offers more than we use */
+            break;
+        }
+}
+
+/* The settings of the provider's section in openssl.cnf; docs/configuration.md. */
+static kn_err configure(const kn_prov *prov, kn_config *config)
+{
+    char *module_path = NULL, *pin_source = NULL, *wait = NULL, *level = NULL;
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_ptr("module_path", &module_path, 0),
+        OSSL_PARAM_construct_utf8_ptr("pin_source", &pin_source, 0),
+        OSSL_PARAM_construct_utf8_ptr("session_wait_ms", &wait, 0),
+        OSSL_PARAM_construct_utf8_ptr("log_level", &level, 0),
+        OSSL_PARAM_construct_end(),
+    };
+    if (!prov->get_params(prov->core, params))
+        return kn_fail(KN_E_CONFIG, "the provider's section of openssl.cnf cannot be read");
+    config->module_path = module_path;
+    config->pin_source = pin_source;
+    if (wait) {
+        char *end;
+        errno = 0;
+        unsigned long ms = strtoul(wait, &end, 10);
+        if (errno || *end || end == wait || ms > 3600000)
+            return kn_fail(KN_E_CONFIG, "session_wait_ms = %.40s: a number up to 3600000 is expected", wait);
+        config->session_wait_ms = (unsigned)ms;
+    }
+    kn_log_level parsed;
+    if (level && !kn_log_level_parse(level, &parsed))
+        return kn_fail(KN_E_CONFIG, "log_level = %.40s: none, error, warn, info or debug is expected", level);
+    if (level)
+        kn_log_set_level(parsed);
+    return kn_success();
+}
+
+int keynym_provider_init(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, const OSSL_DISPATCH **out,
+                         void **provctx)
+{
+    kn_config config = {0};
+    kn_prov *prov = calloc(1, sizeof *prov);
+    if (!prov)
+        return 0;
+    prov->core = core;
+    prov->in = in;
+    (void)pthread_mutex_init(&prov->lock, NULL);
+    take_core_functions(prov, in);
+    if (!prov->get_params || !prov->new_error || !prov->set_error_debug || !prov->vset_error || !prov->bio_gets) {
+        teardown(prov);
+        return 0;
+    }
+    kn_err err = configure(prov, &config);
+    if (!kn_failed(err))
+        err = kn_ctx_new(&config, &prov->backends);
+    if (kn_failed(err)) {
+        kn_log(KN_LOG_ERROR, "%s: %s", kn_code_sentence(err.code), kn_err_detail());
+        (void)kn_prov_raise(prov, err);
+        teardown(prov);
+        return 0;
+    }
+    *out = provider_functions;
+    *provctx = prov;
+    return 1;
+}

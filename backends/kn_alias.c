@@ -160,6 +160,21 @@ kn_err kn_alias_from_argument(const char *uri_or_path, kn_alias **ret_alias)
     return from_file(uri_or_path, ret_alias);
 }
 
+kn_err kn_alias_complete(kn_ctx *ctx, const char *uri, const kn_public *public, kn_alias **ret_alias)
+{
+    const kn_backend *backend;
+    char *complete = NULL;
+    kn_err err = kn_backend_for_uri(uri, &backend);
+    if (!kn_failed(err) && kn_uri_has_pin(uri))
+        err = kn_fail(KN_E_ALIAS_SECRET, "its URI has pin-value");
+    if (!kn_failed(err))
+        err = backend->uri_complete(kn_ctx_state(ctx, backend), uri, &complete);
+    if (!kn_failed(err))
+        err = kn_alias_new(complete, public, ret_alias);
+    free(complete);
+    return err;
+}
+
 kn_err kn_alias_to_der(const kn_alias *alias, uint8_t **ret_der, size_t *ret_length)
 {
     if (kn_uri_has_pin(alias->uri))

@@ -9,6 +9,7 @@
 #ifndef KN_ALIAS_H
 #define KN_ALIAS_H
 
+#include "kn_ctx.h"
 #include "kn_public.h"
 
 #define KN_ALIAS_PEM_LABEL "KEYNYM ALIAS PRIVATE KEY"
@@ -30,6 +31,10 @@ KN_MUST_CHECK kn_err kn_alias_from_pem(const char *pem, size_t length, kn_alias 
 /* A text that starts with a scheme is a URI; anything else is the path of an alias PEM file. */
 KN_MUST_CHECK kn_err kn_alias_from_argument(const char *uri_or_path, kn_alias **ret_alias);
 
+/* An alias for other contexts: with @public inside, and the URI completed by what the configuration of @ctx says of
+ * PIN source and module. */
+KN_MUST_CHECK kn_err kn_alias_complete(kn_ctx *ctx, const char *uri, const kn_public *public, kn_alias **ret_alias);
+
 KN_MUST_CHECK kn_err kn_alias_to_der(const kn_alias *alias, uint8_t **ret_der, size_t *ret_length);
 /* NUL-terminated. */
 KN_MUST_CHECK kn_err kn_alias_to_pem(const kn_alias *alias, char **ret_pem);
@@ -37,5 +42,11 @@ KN_MUST_CHECK kn_err kn_alias_to_pem(const kn_alias *alias, char **ret_pem);
 const char *kn_alias_uri(const kn_alias *alias);
 const kn_public *kn_alias_public(const kn_alias *alias); /* NULL: none inside */
 void kn_alias_free(kn_alias **alias);
+
+/* Does the URI hold a PIN (pin-value)? For refusing it where it would be stored. */
+bool kn_uri_has_pin(const char *uri);
+
+/* The URI without the value of pin-value, for messages. @ret_text is cut to fit. */
+void kn_uri_redact(const char *uri, char *ret_text, size_t size);
 
 #endif

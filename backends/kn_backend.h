@@ -17,6 +17,10 @@ typedef struct kn_backend {
     /* Pure: is the URI well-formed and are all its attributes known? */
     kn_err (*uri_check)(const char *uri);
 
+    /* Adds to the URI what the configuration knows and the URI does not say (where the PIN and the module are), so
+     * that it can be opened elsewhere. @ret_uri is for free(). */
+    kn_err (*uri_complete)(void *state, const char *uri, char **ret_uri);
+
     /* State of one context. Touches no hardware. */
     kn_err (*state_new)(const kn_config *config, void **ret_state);
     void (*state_free)(void *state);
@@ -50,11 +54,5 @@ KN_MUST_CHECK kn_err kn_backend_for_uri(const char *uri, const kn_backend **ret_
 
 /* The state of @backend in @ctx. */
 void *kn_ctx_state(kn_ctx *ctx, const kn_backend *backend);
-
-/* Does the URI hold a PIN (pin-value)? For refusing it where it would be stored. */
-bool kn_uri_has_pin(const char *uri);
-
-/* The URI without the value of pin-value, for messages. @ret_text is cut to fit. */
-void kn_uri_redact(const char *uri, char *ret_text, size_t size);
 
 #endif

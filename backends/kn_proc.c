@@ -1,6 +1,7 @@
 #include "kn_proc.h"
 
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -46,10 +47,12 @@ void kn_proc_enter(void)
 {
     (void)pthread_once(&calls_once, start);
     (void)pthread_rwlock_rdlock(&calls);
+    ERR_set_mark();
 }
 
 void kn_proc_leave(void)
 {
+    ERR_pop_to_mark();
     (void)pthread_rwlock_unlock(&calls);
 }
 

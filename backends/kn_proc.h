@@ -10,7 +10,8 @@
 
 #include <stdbool.h>
 
-/* Around everything that takes a lock of ours or calls a module. Not nested. */
+/* Around everything that takes a lock of ours or calls a module. Not nested. What a module that uses the same
+ * libcrypto leaves on this thread's OpenSSL error queue is taken off again. */
 void kn_proc_enter(void);
 void kn_proc_leave(void);
 

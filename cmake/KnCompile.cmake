@@ -15,7 +15,8 @@ set(CMAKE_C_VISIBILITY_PRESET hidden)
 
 function(kn_target name)
   target_compile_definitions(${name} PRIVATE _GNU_SOURCE KN_VERSION="${PROJECT_VERSION}")
-  target_compile_options(${name} PRIVATE ${KN_WARNINGS} -fstack-protector-strong)
+  target_compile_options(${name} PRIVATE ${KN_WARNINGS} -fstack-protector-strong
+                                         -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
   if(KN_WERROR)
     target_compile_options(${name} PRIVATE -Werror)
   endif()

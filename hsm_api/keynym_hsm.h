@@ -38,6 +38,10 @@ KEYNYM_HSM_API int keynym_hsm_load_config(const char *path);
  * Valid until this thread's next call. */
 KEYNYM_HSM_API const char *keynym_hsm_last_error(void);
 
+/* Where the library's own lines go instead of stderr; NULL: stderr again. @level: 1 error, 2 warning, 3 information,
+ * 4 debugging. A failure is one line of level 1, with the text of keynym_hsm_last_error(). */
+KEYNYM_HSM_API void keynym_hsm_set_log(void (*sink)(int level, const char *line));
+
 /* "MAJOR.MINOR.PATCH" */
 KEYNYM_HSM_API const char *keynym_hsm_version(void);
 

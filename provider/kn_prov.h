@@ -18,8 +18,13 @@
 
 typedef struct kn_prov kn_prov;
 
-/* The provider's entry point under a name of its own, for OSSL_PROVIDER_add_builtin(). */
+/* The provider's entry point under a name of its own. Reads its settings from openssl.cnf. */
 OSSL_provider_init_fn keynym_provider_init;
+
+/* The same on a context that exists, for OSSL_PROVIDER_add_builtin(): the provider then shares its sessions and its
+ * login. Adds a reference to @backends. */
+int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in,
+                            const OSSL_DISPATCH **out, void **provctx);
 
 kn_ctx *kn_prov_backends(const kn_prov *prov);
 

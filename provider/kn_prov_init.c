@@ -97,13 +97,11 @@ static _Thread_local bool registering_others;
 
 /* The core's handle of the library context is an OSSL_LIB_CTX of the libcrypto that loaded us. It may be used as
  * one only when that is the libcrypto that we are linked to (provider-base(7), core_get_libctx). */
-static OSSL_LIB_CTX *same_libctx(const kn_prov *prov)
+static bool same_libcrypto(const kn_prov *prov)
 {
     Dl_info core, ours;
-    if (!prov->get_libctx || !dladdr((void *)(uintptr_t)prov->get_libctx, &core) ||
-        !dladdr((void *)(uintptr_t)EVP_KEYMGMT_fetch, &ours) || core.dli_fbase != ours.dli_fbase)
-        return NULL;
-    return (OSSL_LIB_CTX *)prov->get_libctx(prov->core);
+    return prov->get_libctx && dladdr((void *)(uintptr_t)prov->get_libctx, &core) &&
+           dladdr((void *)(uintptr_t)EVP_KEYMGMT_fetch, &ours) && core.dli_fbase == ours.dli_fbase;
 }
 
 static void register_others(kn_prov *prov, int operation)
@@ -111,8 +109,8 @@ static void register_others(kn_prov *prov, int operation)
     unsigned bit = 1u << operation;
     if (atomic_load(&prov->after_others) & bit)
         return;
-    OSSL_LIB_CTX *libctx = same_libctx(prov);
-    if (libctx) {
+    if (same_libcrypto(prov)) {
+        OSSL_LIB_CTX *libctx = (OSSL_LIB_CTX *)prov->get_libctx(prov->core); /* NULL is the default one */
         ERR_set_mark();
         registering_others = true;
         if (operation == OSSL_OP_KEYMGMT)
@@ -278,10 +276,11 @@ static kn_err configure(const kn_prov *prov, kn_config *config)
     return kn_success();
 }
 
-int keynym_provider_init(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, const OSSL_DISPATCH **out,
-                         void **provctx)
+int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in,
+                            const OSSL_DISPATCH **out, void **provctx)
 {
     kn_config config = {0};
+    kn_err err = kn_success();
     kn_prov *prov = calloc(1, sizeof *prov);
     if (!prov)
         return 0;
@@ -293,11 +292,13 @@ int keynym_provider_init(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, 
         teardown(prov);
         return 0;
     }
-    kn_err err = configure(prov, &config);
-    if (!kn_failed(err))
+    if (backends)
+        prov->backends = kn_ctx_ref(backends);
+    else
+        err = configure(prov, &config);
+    if (!kn_failed(err) && !backends)
         err = kn_ctx_new(&config, &prov->backends);
     if (kn_failed(err)) {
-        kn_log(KN_LOG_ERROR, "%s: %s", kn_code_sentence(err.code), kn_err_detail());
         (void)kn_prov_raise(prov, err);
         teardown(prov);
         return 0;
@@ -305,4 +306,10 @@ int keynym_provider_init(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, 
     *out = provider_functions;
     *provctx = prov;
     return 1;
+}
+
+int keynym_provider_init(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, const OSSL_DISPATCH **out,
+                         void **provctx)
+{
+    return keynym_provider_init_on(NULL, core, in, out, provctx);
 }

@@ -6,6 +6,7 @@
 const kn_backend kn_p11_backend = {
     .scheme = "pkcs11",
     .uri_check = p11_uri_check,
+    .uri_complete = p11_uri_complete,
     .state_new = p11_state_new,
     .state_free = p11_state_free,
     .key_open = p11_key_open,

@@ -64,6 +64,29 @@ void p11_state_free(void *arg)
     free(state);
 }
 
+kn_err p11_uri_complete(void *arg, const char *text, char **ret_uri)
+{
+    const p11_state *state = arg;
+    p11_uri *uri = NULL;
+    char *complete = NULL;
+    kn_err err = p11_uri_new(text, &uri);
+    if (kn_failed(err))
+        return err;
+    if (!uri->pin_source && !uri->pin && state->pin_source)
+        p11_kit_uri_set_pin_source(uri->kit, state->pin_source);
+    bool one_module = state->module_path && !strchr(state->module_path, ':');
+    if (!uri->module_path && !uri->module_name && one_module)
+        p11_kit_uri_set_module_path(uri->kit, state->module_path);
+    int rc = p11_kit_uri_format(uri->kit, P11_KIT_URI_FOR_ANY, &complete);
+    p11_uri_free(&uri);
+    if (rc != P11_KIT_URI_OK || !complete) {
+        free(complete);
+        return kn_fail(KN_E_NO_MEMORY, "a URI");
+    }
+    *ret_uri = complete;
+    return kn_success();
+}
+
 static kn_err add_module(p11_state *state, CK_FUNCTION_LIST *fn, char *name, char *path)
 {
     if (!name || state->module_count == P11_MODULES_MAX) {

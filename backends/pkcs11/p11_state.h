@@ -69,6 +69,8 @@ void p11_state_free(void *state);
 KN_MUST_CHECK kn_err p11_modules_for(p11_state *state, const p11_uri *uri, const p11_module **ret_modules,
                                      size_t *ret_count);
 
+kn_err p11_uri_complete(void *state, const char *uri, char **ret_uri);
+
 /* Finds exactly one initialised token. */
 KN_MUST_CHECK kn_err p11_token_find(p11_state *state, const p11_uri *uri, p11_token **ret_token);
 

@@ -43,6 +43,7 @@ typedef struct kn_backend {
     kn_err (*cert_write_chain)(void *state, const char *uri, const kn_certs *certs);
 
     kn_err (*token_list)(void *state, void (*row)(const kn_token_info *info, void *arg), void *arg);
+    kn_err (*token_init)(void *state, const char *uri, const kn_secret *so_pin, const kn_secret *pin);
     kn_err (*token_objects)(void *state, const char *uri,
                             void (*row)(const kn_object_info *info, void *arg), void *arg);
 } kn_backend;

@@ -25,3 +25,15 @@ kn_err kn_token_objects(kn_ctx *ctx, const char *uri, void (*row)(const kn_objec
     kn_proc_leave();
     return err;
 }
+
+kn_err kn_token_init(kn_ctx *ctx, const char *uri, const kn_secret *so_pin, const kn_secret *pin)
+{
+    const kn_backend *backend;
+    kn_err err = kn_backend_for_uri(uri, &backend);
+    if (kn_failed(err))
+        return err;
+    kn_proc_enter();
+    err = backend->token_init(kn_ctx_state(ctx, backend), uri, so_pin, pin);
+    kn_proc_leave();
+    return err;
+}

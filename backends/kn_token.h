@@ -7,6 +7,7 @@
 #define KN_TOKEN_H
 
 #include "kn_ctx.h"
+#include "kn_secret.h"
 
 typedef struct kn_token_info {
     char label[33], manufacturer[33], model[17], serial[17];
@@ -28,5 +29,10 @@ KN_MUST_CHECK kn_err kn_token_list(kn_ctx *ctx, void (*row)(const kn_token_info 
 /* Calls @row for each private key and certificate on the one token that @uri names. Logs in. */
 KN_MUST_CHECK kn_err kn_token_objects(kn_ctx *ctx, const char *uri,
                                       void (*row)(const kn_object_info *info, void *arg), void *arg);
+
+/* Initialises the one blank token that @uri allows (slot-id, model, module-path, ...) with the label token= of @uri, and
+ * sets both PINs. A token that is initialised already is never touched: KN_E_EXISTS when one has that label,
+ * KN_E_NO_TOKEN when none is blank. Spec: PKCS#11 v3.0 section 5.5 (C_InitToken, C_InitPIN). */
+KN_MUST_CHECK kn_err kn_token_init(kn_ctx *ctx, const char *uri, const kn_secret *so_pin, const kn_secret *pin);
 
 #endif

@@ -17,5 +17,6 @@ const kn_backend kn_p11_backend = {
     .cert_read_chain = p11_cert_read_chain,
     .cert_write_chain = p11_cert_write_chain,
     .token_list = p11_token_list,
+    .token_init = p11_token_init,
     .token_objects = p11_token_objects,
 };

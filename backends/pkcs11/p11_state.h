@@ -82,6 +82,12 @@ KN_MUST_CHECK kn_err p11_module_restart(p11_token *token);
 
 KN_MUST_CHECK kn_err p11_token_list(void *state, void (*row)(const kn_token_info *info, void *arg), void *arg);
 
+KN_MUST_CHECK kn_err p11_token_init(void *state, const char *uri, const kn_secret *so_pin, const kn_secret *pin);
+
+/* For a walk over slots: those of @module with a token in them. @ret_slots has room for P11_SLOTS_MAX. */
+KN_MUST_CHECK kn_err p11_slots_of(const p11_module *module, CK_SLOT_ID *ret_slots, CK_ULONG *ret_count);
+bool p11_slot_matches(CK_FUNCTION_LIST *fn, CK_SLOT_ID slot, const p11_uri *uri);
+
 /* Blank-padded Cryptoki text as a string. */
 void p11_text(const CK_UTF8CHAR *padded, size_t length, char *ret_text);
 

@@ -102,7 +102,7 @@ static void note(found *f, const CK_TOKEN_INFO *info)
         f->seen_length += (size_t)n;
 }
 
-static bool slot_matches(CK_FUNCTION_LIST *fn, CK_SLOT_ID slot, const p11_uri *uri)
+bool p11_slot_matches(CK_FUNCTION_LIST *fn, CK_SLOT_ID slot, const p11_uri *uri)
 {
     CK_SLOT_ID wanted = p11_kit_uri_get_slot_id(uri->kit);
     if (wanted != (CK_SLOT_ID)-1 && wanted != slot)
@@ -112,7 +112,7 @@ static bool slot_matches(CK_FUNCTION_LIST *fn, CK_SLOT_ID slot, const p11_uri *u
            (fn->C_GetSlotInfo(slot, &info) == CKR_OK && p11_kit_uri_match_slot_info(uri->kit, &info));
 }
 
-static kn_err slots_of(const p11_module *module, CK_SLOT_ID *ret_slots, CK_ULONG *ret_count)
+kn_err p11_slots_of(const p11_module *module, CK_SLOT_ID *ret_slots, CK_ULONG *ret_count)
 {
     CK_ULONG count = P11_SLOTS_MAX;
     CK_RV rv = module->fn->C_GetSlotList(CK_TRUE, ret_slots, &count);
@@ -134,7 +134,7 @@ static kn_err search_module(p11_state *state, const p11_module *module, const p1
     if (uri->has_library_info && (module->fn->C_GetInfo(&library) != CKR_OK ||
                                   !p11_kit_uri_match_module_info(uri->kit, &library)))
         return kn_success();
-    kn_err err = slots_of(module, slots, &count);
+    kn_err err = p11_slots_of(module, slots, &count);
     if (kn_failed(err))
         return err;
     for (CK_ULONG i = 0; i < count; i++) {
@@ -142,7 +142,7 @@ static kn_err search_module(p11_state *state, const p11_module *module, const p1
         if (module->fn->C_GetTokenInfo(slots[i], &info) != CKR_OK || !(info.flags & CKF_TOKEN_INITIALIZED))
             continue; /* an empty or blank token is not an error of the others */
         note(all, &info);
-        if (!p11_kit_uri_match_token_info(uri->kit, &info) || !slot_matches(module->fn, slots[i], uri))
+        if (!p11_kit_uri_match_token_info(uri->kit, &info) || !p11_slot_matches(module->fn, slots[i], uri))
             continue;
         note(f, &info);
         f->count++;
@@ -195,7 +195,7 @@ kn_err p11_token_find_again(p11_token *token)
     CK_SLOT_ID slots[P11_SLOTS_MAX];
     CK_ULONG count = 0;
     (void)pthread_mutex_lock(&token->state->lock);
-    kn_err err = slots_of(token->module, slots, &count);
+    kn_err err = p11_slots_of(token->module, slots, &count);
     bool there = false;
     for (CK_ULONG i = 0; i < count && !there; i++) {
         CK_TOKEN_INFO info;
@@ -243,7 +243,7 @@ kn_err p11_token_list(void *arg_state, void (*row)(const kn_token_info *info, vo
     for (size_t i = 0; !kn_failed(err) && i < module_count; i++) {
         CK_SLOT_ID slots[P11_SLOTS_MAX];
         CK_ULONG count;
-        if (kn_failed(slots_of(modules[i], slots, &count))) {
+        if (kn_failed(p11_slots_of(modules[i], slots, &count))) {
             kn_log(KN_LOG_WARN, "%s", kn_err_detail());
             continue;
         }

@@ -1,0 +1,121 @@
+/* keynym cert: the certificate chain beside a key. */
+#include "kn_cmd_backend.h"
+
+#include "kn_cert.h"
+
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHAIN_FILE_MAX (256 * 1024) /* bytes of a PEM file with a chain */
+
+static kn_err chain_of(const char *text, const char *path, kn_certs *certs)
+{
+    kn_err err = kn_success();
+    BIO *in = BIO_new_mem_buf(text, -1);
+    if (!in)
+        return kn_fail(KN_E_NO_MEMORY, "%s", path);
+    while (!kn_failed(err)) {
+        char *label = NULL, *header = NULL;
+        unsigned char *der = NULL;
+        long length = 0;
+        if (!PEM_read_bio(in, &label, &header, &der, &length))
+            break;
+        if (!strcmp(label, PEM_STRING_X509))
+            err = kn_certs_add(certs, der, (size_t)length);
+        OPENSSL_free(label);
+        OPENSSL_free(header);
+        OPENSSL_free(der);
+    }
+    BIO_free(in);
+    if (!kn_failed(err) && certs->count == 0)
+        err = kn_fail(KN_E_NO_CERTIFICATE, "%s has no PEM certificate", path);
+    return err;
+}
+
+static kn_exit run_import(const kn_cmd_args *args)
+{
+    kn_ctx *ctx = NULL;
+    char *text = NULL;
+    kn_certs certs = {.count = 0};
+    if (args->operand_count != 1)
+        return kn_cmd_fail_usage(args->path, "one PEM file is needed, the device's certificate first");
+    kn_exit status = kn_cmd_require(args, KN_OPT_KEY);
+    if (status == KN_EXIT_OK)
+        status = kn_cmd_check_uri(args->value[KN_OPT_KEY]);
+    if (status == KN_EXIT_OK)
+        status = kn_cmd_read_text(args->operands[0], CHAIN_FILE_MAX, &text);
+    if (status == KN_EXIT_OK)
+        status = kn_cmd_context(args, &ctx);
+    if (status == KN_EXIT_OK) {
+        kn_err err = chain_of(text, args->operands[0], &certs);
+        if (!kn_failed(err))
+            err = kn_cert_write_chain(ctx, args->value[KN_OPT_KEY], &certs);
+        if (kn_failed(err))
+            status = kn_cmd_fail_backend(args->path, err);
+        else
+            printf("%zu certificate%s stored\n", certs.count, certs.count == 1 ? "" : "s");
+    }
+    kn_certs_free(&certs);
+    kn_ctx_unref(&ctx);
+    free(text);
+    return status == KN_EXIT_OK ? kn_cmd_flush() : status;
+}
+
+static const kn_opt import_options[] = {KN_OPT_KEY, KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_COUNT};
+
+static const kn_cmd import = {
+    .name = "import",
+    .summary = "store a certificate chain beside its key",
+    .synopsis = "--key URI [OPTIONS] FILE",
+    .description = "Stores the certificates of a PEM file on the token: the first, which must be that of the key, under\n"
+                   "the key's id and label; its issuers, up to the root, under their common names.\n",
+    .options = import_options,
+    .operands_max = 1,
+    .run = run_import,
+};
+
+static kn_exit run_show(const kn_cmd_args *args)
+{
+    kn_ctx *ctx = NULL;
+    kn_certs certs = {.count = 0};
+    if (args->operand_count != 1)
+        return kn_cmd_fail_usage(args->path, "one URI is needed");
+    kn_exit status = kn_cmd_check_uri(args->operands[0]);
+    if (status == KN_EXIT_OK)
+        status = kn_cmd_context(args, &ctx);
+    if (status != KN_EXIT_OK)
+        return status;
+    kn_err err = kn_cert_read_chain(ctx, args->operands[0], &certs);
+    if (kn_failed(err))
+        status = kn_cmd_fail_backend(args->path, err);
+    for (size_t i = 0; i < certs.count && status == KN_EXIT_OK; i++)
+        if (!PEM_write(stdout, PEM_STRING_X509, "", certs.cert[i].der, (long)certs.cert[i].length))
+            status = kn_cmd_fail(KN_EXIT_FAILURE, args->path, NULL, "standard output cannot be written");
+    kn_certs_free(&certs);
+    kn_ctx_unref(&ctx);
+    return status == KN_EXIT_OK ? kn_cmd_flush() : status;
+}
+
+static const kn_opt show_options[] = {KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_COUNT};
+
+static const kn_cmd show = {
+    .name = "show",
+    .summary = "print a certificate and its issuers from a token",
+    .synopsis = "[OPTIONS] URI",
+    .description = "Prints PEM: the certificate that the URI names, then its issuers as far as the token has them.\n",
+    .options = show_options,
+    .operands_max = 1,
+    .run = run_show,
+};
+
+static const kn_cmd *const children[] = {&import, &show, NULL};
+
+const kn_cmd kn_cmd_cert = {
+    .name = "cert",
+    .summary = "store and read certificates beside a key",
+    .synopsis = "COMMAND",
+    .description = "Looks after certificate chains on tokens.\n",
+    .children = children,
+};

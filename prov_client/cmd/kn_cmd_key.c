@@ -1,0 +1,179 @@
+/* keynym key: keys that are made in a token and stay there. */
+#include "kn_cmd_backend.h"
+
+#include "kn_token.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- generate ---- */
+
+static const kn_alg *algorithm_of(const kn_cmd_args *args)
+{
+    const char *name = args->value[KN_OPT_ALGORITHM] ? args->value[KN_OPT_ALGORITHM] : "EC:P-256";
+    const kn_alg *alg = kn_alg_by_name(name);
+    char known[128] = "";
+    for (size_t i = 0; !alg && i < kn_alg_count; i++)
+        (void)snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", kn_algs[i].name);
+    if (!alg)
+        (void)kn_cmd_fail_usage(args->path, "algorithm '%s' is not known; these are: %s", name, known);
+    return alg;
+}
+
+static kn_exit report_key(const kn_cmd_args *args, kn_key *key)
+{
+    kn_custody custody;
+    kn_err err = kn_key_inspect(key, &custody);
+    if (kn_failed(err))
+        return kn_cmd_fail_backend(args->path, err);
+    if (args->value[KN_OPT_JSON]) {
+        cJSON *tree = kn_cmd_custody_json(&custody);
+        bool ok = tree && kn_cmd_json_text(tree, "algorithm", kn_key_public(key)->alg->name);
+        kn_exit status = kn_cmd_print_json(ok ? tree : NULL);
+        cJSON_Delete(tree);
+        return status;
+    }
+    printf("algorithm %s\n", kn_key_public(key)->alg->name);
+    kn_cmd_print_custody(&custody);
+    return kn_cmd_flush();
+}
+
+static kn_exit run_generate(const kn_cmd_args *args)
+{
+    kn_ctx *ctx = NULL;
+    kn_key *key = NULL;
+    const kn_alg *alg = algorithm_of(args);
+    if (!alg)
+        return KN_EXIT_USAGE;
+    if (args->operand_count != 1)
+        return kn_cmd_fail_usage(args->path, "one URI is needed that names token and key");
+    kn_exit status = kn_cmd_check_uri(args->operands[0]);
+    if (status == KN_EXIT_OK)
+        status = kn_cmd_context(args, &ctx);
+    if (status != KN_EXIT_OK)
+        return status;
+    kn_err err = kn_key_generate(ctx, args->operands[0], alg, &key);
+    status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report_key(args, key);
+    kn_key_unref(&key);
+    kn_ctx_unref(&ctx);
+    return status;
+}
+
+static const kn_opt generate_options[] = {KN_OPT_ALGORITHM, KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_JSON,
+                                          KN_OPT_COUNT};
+
+static const kn_cmd generate = {
+    .name = "generate",
+    .summary = "make a key pair in a token",
+    .synopsis = "[OPTIONS] URI",
+    .description = "Makes a key pair in the token that the URI names, under the URI's object= (label) and id=. The\n"
+                   "private key is sensitive and not extractable; it is read back, and a key that does not prove to be\n"
+                   "so is destroyed. A name that is in use is refused.\n"
+                   "\n"
+                   "  keynym key generate 'pkcs11:token=devices;object=device-01?pin-source=/etc/keynym/pin'\n",
+    .options = generate_options,
+    .operands_max = 1,
+    .run = run_generate,
+};
+
+/* ---- show ---- */
+
+static kn_exit run_show(const kn_cmd_args *args)
+{
+    kn_ctx *ctx = NULL;
+    kn_alias *alias = NULL;
+    kn_key *key = NULL;
+    if (args->operand_count != 1)
+        return kn_cmd_fail_usage(args->path, "one URI or alias file is needed");
+    kn_exit status = kn_cmd_alias_of(args->operands[0], &alias);
+    if (status == KN_EXIT_OK)
+        status = kn_cmd_context(args, &ctx);
+    if (status == KN_EXIT_OK) {
+        kn_err err = kn_key_open(ctx, alias, &key);
+        status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report_key(args, key);
+    }
+    kn_key_unref(&key);
+    kn_alias_free(&alias);
+    kn_ctx_unref(&ctx);
+    return status;
+}
+
+static const kn_opt show_options[] = {KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_JSON, KN_OPT_COUNT};
+
+static const kn_cmd show = {
+    .name = "show",
+    .summary = "prove where a key is: six facts, read from the token",
+    .synopsis = "[OPTIONS] URI|ALIAS-FILE",
+    .description = "Reads six attributes that together tell a key that was made in the token from one that was\n"
+                   "imported, or was extractable once: CKA_SENSITIVE and CKA_EXTRACTABLE alone do not.\n",
+    .options = show_options,
+    .operands_max = 1,
+    .run = run_show,
+};
+
+/* ---- list ---- */
+
+typedef struct listing {
+    cJSON *array; /* NULL: print lines */
+} listing;
+
+static void add_row(const kn_object_info *info, void *arg)
+{
+    listing *l = arg;
+    const char *what = info->is_key ? "key" : "certificate";
+    if (!l->array) {
+        printf("%-12s %-10s %-32s id %s\n", what, info->kind, *info->label ? info->label : "(no label)",
+               *info->id ? info->id : "(none)");
+        return;
+    }
+    cJSON *row = cJSON_CreateObject();
+    if (row && kn_cmd_json_text(row, "object", what) && kn_cmd_json_text(row, "kind", info->kind) &&
+        kn_cmd_json_text(row, "label", info->label) && kn_cmd_json_text(row, "id", info->id) &&
+        cJSON_AddItemToArray(l->array, row))
+        return;
+    cJSON_Delete(row);
+}
+
+static kn_exit run_list(const kn_cmd_args *args)
+{
+    kn_ctx *ctx = NULL;
+    listing l = {0};
+    if (args->operand_count != 1)
+        return kn_cmd_fail_usage(args->path, "one URI is needed that names the token");
+    kn_exit status = kn_cmd_check_uri(args->operands[0]);
+    if (status == KN_EXIT_OK)
+        status = kn_cmd_context(args, &ctx);
+    if (status != KN_EXIT_OK)
+        return status;
+    if (args->value[KN_OPT_JSON])
+        l.array = cJSON_CreateArray();
+    kn_err err = kn_token_objects(ctx, args->operands[0], add_row, &l);
+    if (kn_failed(err))
+        status = kn_cmd_fail_backend(args->path, err);
+    else if (args->value[KN_OPT_JSON])
+        status = kn_cmd_print_json(l.array);
+    cJSON_Delete(l.array);
+    kn_ctx_unref(&ctx);
+    return status == KN_EXIT_OK ? kn_cmd_flush() : status;
+}
+
+static const kn_cmd list = {
+    .name = "list",
+    .summary = "list the private keys and certificates of a token",
+    .synopsis = "[OPTIONS] URI",
+    .description = "Lists what is on the token that the URI names. Logs in, since private keys show themselves only "
+                   "then.\n",
+    .options = show_options,
+    .operands_max = 1,
+    .run = run_list,
+};
+
+static const kn_cmd *const children[] = {&generate, &list, &show, NULL};
+
+const kn_cmd kn_cmd_key = {
+    .name = "key",
+    .summary = "make, list and inspect keys that stay in a token",
+    .synopsis = "COMMAND",
+    .description = "Looks after private keys in tokens.\n",
+    .children = children,
+};

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <openssl/asn1t.h>
 #include <openssl/bio.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,14 +114,15 @@ kn_err kn_alias_from_der(const uint8_t *der, size_t length, kn_alias **ret_alias
     return err;
 }
 
-kn_err kn_alias_from_pem(const char *pem, size_t length, kn_alias **ret_alias)
+kn_err kn_alias_pem_to_der(const char *pem, size_t length, uint8_t ret_der[KN_ALIAS_DER_MAX], size_t *ret_length)
 {
     if (length > KN_ALIAS_PEM_MAX)
         return kn_fail(KN_E_ALIAS_MALFORMED, "more than %d bytes of PEM", KN_ALIAS_PEM_MAX);
     char *label = NULL, *header = NULL;
     uint8_t *der = NULL;
     long der_length = 0;
-    kn_err err;
+    kn_err err = kn_success();
+    ERR_set_mark();
     BIO *bio = BIO_new_mem_buf(pem, (int)length);
     if (!bio)
         err = kn_fail(KN_E_NO_MEMORY, "the PEM of an alias");
@@ -130,13 +132,26 @@ kn_err kn_alias_from_pem(const char *pem, size_t length, kn_alias **ret_alias)
         err = kn_fail(KN_E_ALIAS_MALFORMED, "the PEM label is '%.60s'", label);
     else if (*header)
         err = kn_fail(KN_E_ALIAS_MALFORMED, "the PEM block has headers, and an alias is never encrypted");
-    else
-        err = kn_alias_from_der(der, (size_t)der_length, ret_alias);
+    else if (der_length > KN_ALIAS_DER_MAX)
+        err = kn_fail(KN_E_ALIAS_MALFORMED, "more than %d bytes of DER", KN_ALIAS_DER_MAX);
+    if (!kn_failed(err)) {
+        memcpy(ret_der, der, (size_t)der_length);
+        *ret_length = (size_t)der_length;
+    }
+    ERR_pop_to_mark();
     OPENSSL_free(label);
     OPENSSL_free(header);
     OPENSSL_free(der);
     BIO_free(bio);
     return err;
+}
+
+kn_err kn_alias_from_pem(const char *pem, size_t length, kn_alias **ret_alias)
+{
+    uint8_t der[KN_ALIAS_DER_MAX];
+    size_t der_length;
+    kn_err err = kn_alias_pem_to_der(pem, length, der, &der_length);
+    return kn_failed(err) ? err : kn_alias_from_der(der, der_length, ret_alias);
 }
 
 static kn_err from_file(const char *path, kn_alias **ret_alias)

@@ -28,6 +28,10 @@ KN_MUST_CHECK kn_err kn_alias_from_der(const uint8_t *der, size_t length, kn_ali
 /* @pem is the text of one block with our label; text before it is skipped. */
 KN_MUST_CHECK kn_err kn_alias_from_pem(const char *pem, size_t length, kn_alias **ret_alias);
 
+/* The DER inside, which is not looked into. */
+KN_MUST_CHECK kn_err kn_alias_pem_to_der(const char *pem, size_t length, uint8_t ret_der[KN_ALIAS_DER_MAX],
+                                         size_t *ret_length);
+
 /* A text that starts with a scheme is a URI; anything else is the path of an alias PEM file. */
 KN_MUST_CHECK kn_err kn_alias_from_argument(const char *uri_or_path, kn_alias **ret_alias);
 

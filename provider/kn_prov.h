@@ -15,6 +15,7 @@
 
 #define KN_PROV_NAME       "keynym"
 #define KN_PROV_PROPERTIES "provider=keynym"
+#define KN_PROV_STRUCTURE  "KeynymAlias" /* OpenSSL's word for what a DER value is */
 
 typedef struct kn_prov kn_prov;
 
@@ -38,10 +39,13 @@ int kn_prov_raise_at(const kn_prov *prov, kn_err err, const char *file, int line
 
 /* Reading from a BIO of the application; as BIO_gets(). */
 int kn_prov_gets(const kn_prov *prov, OSSL_CORE_BIO *bio, char *line, int size);
+/* As BIO_read_ex(). */
+int kn_prov_read(const kn_prov *prov, OSSL_CORE_BIO *bio, void *data, size_t size, size_t *ret_length);
 
 extern const OSSL_DISPATCH kn_prov_ec_keymgmt[];
 extern const OSSL_DISPATCH kn_prov_ecdsa[];
 extern const OSSL_DISPATCH kn_prov_store[];
-extern const OSSL_DISPATCH kn_prov_alias_pem_decoder[];
+extern const OSSL_DISPATCH kn_prov_decoder_pem[];
+extern const OSSL_DISPATCH kn_prov_decoder_der[];
 
 #endif

@@ -22,6 +22,7 @@ struct kn_prov {
     OSSL_FUNC_core_set_error_debug_fn *set_error_debug;
     OSSL_FUNC_core_vset_error_fn *vset_error;
     OSSL_FUNC_BIO_gets_fn *bio_gets;
+    OSSL_FUNC_BIO_read_ex_fn *bio_read;
     kn_ctx *backends;
     pthread_mutex_t lock; /* guards what follows */
     OSSL_LIB_CTX *child;  /* NULL until the first digest */
@@ -73,6 +74,11 @@ kn_ctx *kn_prov_backends(const kn_prov *prov)
 int kn_prov_gets(const kn_prov *prov, OSSL_CORE_BIO *bio, char *line, int size)
 {
     return prov->bio_gets(bio, line, size);
+}
+
+int kn_prov_read(const kn_prov *prov, OSSL_CORE_BIO *bio, void *data, size_t size, size_t *ret_length)
+{
+    return prov->bio_read(bio, data, size, ret_length);
 }
 
 EVP_MD *kn_prov_digest(kn_prov *prov, const char *name, const char *properties)
@@ -138,9 +144,10 @@ static const OSSL_ALGORITHM stores[] = {
     {NULL, NULL, NULL, NULL},
 };
 
-/* One decoder for keys of all types: every decoder that a provider offers costs every program that reads PEM. */
+/* As few as can be: every decoder that a provider offers costs every program that reads keys. */
 static const OSSL_ALGORITHM decoders[] = {
-    {"EC", KN_PROV_PROPERTIES ",input=pem", kn_prov_alias_pem_decoder, "Keynym alias private keys"},
+    {"DER", KN_PROV_PROPERTIES ",input=pem", kn_prov_decoder_pem, "Keynym alias PEM"},
+    {"EC", KN_PROV_PROPERTIES ",input=der,structure=" KN_PROV_STRUCTURE, kn_prov_decoder_der, "Keynym aliases"},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -240,6 +247,9 @@ static void take_core_functions(kn_prov *prov, const OSSL_DISPATCH *in)
         case OSSL_FUNC_BIO_GETS:
             prov->bio_gets = OSSL_FUNC_BIO_gets(in);
             break;
+        case OSSL_FUNC_BIO_READ_EX:
+            prov->bio_read = OSSL_FUNC_BIO_read_ex(in);
+            break;
         default: /* the core offers more than we use */
             break;
         }
@@ -288,7 +298,8 @@ int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, cons
     prov->in = in;
     (void)pthread_mutex_init(&prov->lock, NULL);
     take_core_functions(prov, in);
-    if (!prov->get_params || !prov->new_error || !prov->set_error_debug || !prov->vset_error || !prov->bio_gets) {
+    if (!prov->get_params || !prov->new_error || !prov->set_error_debug || !prov->vset_error || !prov->bio_gets ||
+        !prov->bio_read) {
         teardown(prov);
         return 0;
     }

@@ -1,1 +1,21 @@
 # Tests of dps_emulator.
+foreach(name mqtt_codec topic id)
+  kn_test(test_dps_${name} LABEL unit SOURCES unit/test_dps_${name}.c LIBS dps_core)
+endforeach()
+foreach(name store x509 service mqtt_session)
+  kn_test(test_dps_${name} LABEL unit SOURCES unit/test_dps_${name}.c unit/test_dps_pki.c LIBS dps_core)
+endforeach()
+kn_test(test_dps_cmd LABEL unit SOURCES unit/test_dps_cmd.c LIBS dps_core)
+target_compile_definitions(test_dps_cmd PRIVATE
+  DPS_MANUAL="${CMAKE_CURRENT_LIST_DIR}/../docs/man/keynym-dps.1")
+
+# The real program, driven over TLS with bytes that the tests write themselves: they do not link dps_core.
+foreach(name mqtt life)
+  kn_test(test_dps_${name} LABEL integration
+          SOURCES integration/test_dps_${name}.c integration/test_dps_harness.c unit/test_dps_pki.c
+          LIBS PkgConfig::CJSON OpenSSL::SSL OpenSSL::Crypto)
+  target_compile_definitions(test_dps_${name} PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>")
+  add_dependencies(test_dps_${name} keynym-dps)
+endforeach()
+
+kn_test(fuzz_dps_mqtt LABEL fuzz SOURCES fuzz/fuzz_dps_mqtt.c LIBS dps_core TIMEOUT 60)

@@ -1,1 +1,23 @@
-# Tests of prov_client.
+# Tests of prov_client. They bring their own service (fake_dps) and their own HSM library (fake_dps_hsm).
+set(PROV_TESTS ${CMAKE_CURRENT_LIST_DIR})
+
+add_library(prov_fake OBJECT
+  ${PROV_TESTS}/support/fake_dps.c
+  ${PROV_TESTS}/support/fake_dps_hsm.c
+  ${PROV_TESTS}/support/fake_dps_pki.c)
+kn_target(prov_fake)
+target_link_libraries(prov_fake PUBLIC OpenSSL::SSL OpenSSL::Crypto Threads::Threads)
+
+foreach(unit mqtt_codec mqtt_topic names register response transports)
+  kn_test(test_prov_${unit} LABEL unit SOURCES ${PROV_TESTS}/unit/test_prov_${unit}.c
+          LIBS keynym_prov prov_fake)
+endforeach()
+
+foreach(area success errors limits command)
+  kn_test(test_prov_client_${area} LABEL integration
+          SOURCES ${PROV_TESTS}/integration/test_prov_client_${area}.c
+          LIBS keynym_cmd_core keynym_prov prov_fake)
+endforeach()
+
+# The same entry point that libFuzzer calls, driven by a fixed sequence: quick, and the same on every run.
+kn_test(fuzz_prov_mqtt LABEL fuzz SOURCES ${PROV_TESTS}/fuzz/fuzz_prov_mqtt.c LIBS keynym_prov TIMEOUT 60)

@@ -5,6 +5,7 @@
 #include "p11_session.h"
 
 #include <p11-kit/p11-kit.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,25 +65,37 @@ void p11_state_free(void *arg)
     free(state);
 }
 
+/* Appends "NAME=VALUE" to the query, percent-encoded where RFC 7512 section 2.3 asks for it. */
+static void append_query(char *uri, const char *name, const char *value)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/:";
+    char *end = uri + strlen(uri);
+    end += sprintf(end, "%c%s=", strchr(uri, '?') ? '&' : '?', name);
+    for (; *value; value++)
+        end += sprintf(end, strchr(plain, *value) ? "%c" : "%%%02X", (unsigned char)*value);
+}
+
 kn_err p11_uri_complete(void *arg, const char *text, char **ret_uri)
 {
     const p11_state *state = arg;
     p11_uri *uri = NULL;
-    char *complete = NULL;
     kn_err err = p11_uri_new(text, &uri);
     if (kn_failed(err))
         return err;
-    if (!uri->pin_source && !uri->pin && state->pin_source)
-        p11_kit_uri_set_pin_source(uri->kit, state->pin_source);
+    const char *pin_source = uri->pin_source || uri->pin ? NULL : state->pin_source;
     bool one_module = state->module_path && !strchr(state->module_path, ':');
-    if (!uri->module_path && !uri->module_name && one_module)
-        p11_kit_uri_set_module_path(uri->kit, state->module_path);
-    int rc = p11_kit_uri_format(uri->kit, P11_KIT_URI_FOR_ANY, &complete);
+    const char *module_path = uri->module_path || uri->module_name || !one_module ? NULL : state->module_path;
+    size_t room = strlen(text) + 3 * ((pin_source ? strlen(pin_source) : 0) + (module_path ? strlen(module_path) : 0)) +
+                  sizeof "?pin-source=&module-path=";
+    char *complete = malloc(room);
     p11_uri_free(&uri);
-    if (rc != P11_KIT_URI_OK || !complete) {
-        free(complete);
+    if (!complete)
         return kn_fail(KN_E_NO_MEMORY, "a URI");
-    }
+    memcpy(complete, text, strlen(text) + 1);
+    if (pin_source)
+        append_query(complete, "pin-source", pin_source);
+    if (module_path)
+        append_query(complete, "module-path", module_path);
     *ret_uri = complete;
     return kn_success();
 }

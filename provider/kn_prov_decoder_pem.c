@@ -1,30 +1,31 @@
-/* From a PEM file with our label to a key. For every other PEM file this reads one line and is done. */
-#include "kn_prov_key.h"
+/* From PEM with our label to the DER inside. For every other PEM file this reads one line and is done.
+ *
+ * A decoder to DER, and not straight to a key, because OpenSSL's own loader of key files takes only those along. It does
+ * not look into the DER: kn_prov_decoder_der.c does. */
+#include "kn_prov.h"
 
+#include "kn_alias.h"
+
+#include <openssl/core_names.h>
+#include <openssl/core_object.h>
+#include <openssl/params.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LINE_MAX_BYTES 1024
 #define LINES_BEFORE   200 /* lines of text that may stand before the block ("Bag Attributes" and the like) */
 
-typedef struct decoder {
-    kn_prov *prov;
-} decoder;
-
 static void *decoder_newctx(void *provctx)
 {
-    decoder *ctx = calloc(1, sizeof *ctx);
-    if (ctx)
-        ctx->prov = provctx;
-    return ctx;
+    return provctx; /* no state of its own */
 }
 
 static void decoder_freectx(void *ctx)
 {
-    free(ctx);
+    (void)ctx;
 }
 
-/* Without this, every certificate that a program parses would pass through here. */
+/* Without this, every public key that a program reads would pass through here. */
 static int decoder_does_selection(void *provctx, int selection)
 {
     (void)provctx;
@@ -43,7 +44,8 @@ static bool find_our_block(const kn_prov *prov, OSSL_CORE_BIO *in)
 }
 
 /* The block, with the line that was read already put in front again. */
-static kn_err read_block(const kn_prov *prov, OSSL_CORE_BIO *in, kn_alias **ret_alias)
+static kn_err read_block(const kn_prov *prov, OSSL_CORE_BIO *in, uint8_t ret_der[KN_ALIAS_DER_MAX],
+                         size_t *ret_length)
 {
     static const char begin[] = "-----BEGIN " KN_ALIAS_PEM_LABEL "-----\n";
     static const char end[] = "-----END ";
@@ -57,43 +59,38 @@ static kn_err read_block(const kn_prov *prov, OSSL_CORE_BIO *in, kn_alias **ret_
         memcpy(text + length, line, (size_t)n);
         length += (size_t)n;
         if (!strncmp(line, end, sizeof end - 1))
-            return kn_alias_from_pem(text, length, ret_alias);
+            return kn_alias_pem_to_der(text, length, ret_der, ret_length);
     }
     return kn_fail(KN_E_ALIAS_MALFORMED, "the PEM block has no END line");
 }
 
-static int decoder_decode(void *arg, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *callback, void *callback_arg,
+static int decoder_decode(void *ctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *callback, void *callback_arg,
                           OSSL_PASSPHRASE_CALLBACK *passphrase, void *passphrase_arg)
 {
-    decoder *ctx = arg;
-    kn_alias *alias = NULL;
-    kn_key *key = NULL;
+    const kn_prov *prov = ctx;
+    int object_type = OSSL_OBJECT_PKEY;
+    uint8_t der[KN_ALIAS_DER_MAX];
+    size_t length;
     (void)passphrase, (void)passphrase_arg;
-    if (!decoder_does_selection(ctx->prov, selection) || !find_our_block(ctx->prov, in))
+    if (!decoder_does_selection(ctx, selection) || !find_our_block(prov, in))
         return 1; /* not for us: OpenSSL goes on with other decoders */
-    kn_err err = read_block(ctx->prov, in, &alias);
-    if (!kn_failed(err))
-        err = kn_key_open(kn_prov_backends(ctx->prov), alias, &key);
-    kn_alias_free(&alias);
+    kn_err err = read_block(prov, in, der, &length);
     if (kn_failed(err))
-        return kn_prov_raise(ctx->prov, err);
-    kn_prov_key *object = kn_prov_key_new(ctx->prov, key);
-    return object ? kn_prov_key_deliver(object, callback, callback_arg) : 0;
+        return kn_prov_raise(prov, err);
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &object_type),
+        OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_STRUCTURE, (char *)(uintptr_t)KN_PROV_STRUCTURE,
+                                         sizeof KN_PROV_STRUCTURE - 1),
+        OSSL_PARAM_construct_octet_string(OSSL_OBJECT_PARAM_DATA, der, length),
+        OSSL_PARAM_construct_end(),
+    };
+    return callback(params, callback_arg);
 }
 
-/* OpenSSL calls this when it has chosen another provider's key management, and 3.0 calls it through NULL when
- * it is missing. */
-static int decoder_export_object(void *ctx, const void *reference, size_t size, OSSL_CALLBACK *callback, void *arg)
-{
-    (void)ctx, (void)reference, (void)size, (void)callback, (void)arg;
-    return 0;
-}
-
-const OSSL_DISPATCH kn_prov_alias_pem_decoder[] = {
+const OSSL_DISPATCH kn_prov_decoder_pem[] = {
     {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},
     {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))decoder_freectx},
     {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))decoder_does_selection},
     {OSSL_FUNC_DECODER_DECODE, (void (*)(void))decoder_decode},
-    {OSSL_FUNC_DECODER_EXPORT_OBJECT, (void (*)(void))decoder_export_object},
     {0, NULL},
 };

@@ -1,0 +1,208 @@
+#include "dps_cmd.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <arpa/inet.h>
+#include <cJSON.h>
+
+#include "dps_id.h"
+#include "dps_json.h"
+#include "dps_log.h"
+#include "dps_server.h"
+#include "dps_state.h"
+#include "dps_tls.h"
+#include "dps_transport.h"
+
+#define DEFAULT_HUB "hub1.keynym.test" /* .test never exists in public (RFC 6761): nobody's real hub */
+
+enum {
+    RETRY_AFTER_S = 3,
+    CONNECT_TIMEOUT_S = 30,
+    SECONDS_MAX = 300, /* what the clients accept as retry-after */
+};
+
+static const char help[] =
+    "serve --dir STATE [OPTION]...\n"
+    "\n"
+    "Serves the device API of the Device Provisioning Service. When it listens it prints one line of JSON on\n"
+    "stdout: {\"idScope\",\"mqtt\":{\"host\",\"port\"},\"ca\",\"pid\"}. It logs to stderr and ends at SIGTERM or SIGINT.\n"
+    "\n"
+    "  --dir STATE         folder for database, certificates and keys; made when missing, mode 0700\n"
+    "  --mqtt-port N       MQTT over TLS; 0 takes a free port (default 8883)\n"
+    "  --bind ADDRESS      IP address to listen on (default 127.0.0.1)\n"
+    "  --name HOST         one more host name or address in the server certificate; may be repeated\n"
+    "  --cert FILE         your own server certificate, PEM, followed by its intermediates\n"
+    "  --key FILE          the private key of --cert, PEM\n"
+    "  --hub NAME          hub for groups that have none (default " DEFAULT_HUB ")\n"
+    "  --retry-after S     seconds that a device is told to wait before it asks again, 0..300; 0 tells none\n"
+    "                      (default 3)\n"
+    "  --assign-after S    seconds for which an operation stays \"assigning\", 0..300 (default 0)\n"
+    "  --connect-timeout S seconds from the TCP connection to the MQTT CONNECT, 1..300 (default 30)\n"
+    "  --log-level LEVEL   error, warn, info or debug (default info)\n"
+    "  --help              this text\n"
+    "\n"
+    "Without --cert a throw-away CA (STATE/ca.pem) and a server certificate are made at the first start and kept.\n"
+    "Clients trust STATE/ca.pem.\n";
+
+typedef struct serve_options {
+    const char *dir, *mqtt_port, *bind, *cert, *key, *hub, *retry_after, *assign_after, *connect_timeout, *log_level;
+    const char *names[DPS_TLS_NAMES_MAX];
+    size_t name_count;
+    long mqtt_port_number, retry_after_s, assign_after_s, connect_timeout_s;
+} serve_options;
+
+/* Returns DPS_EXIT_OK, or an exit code after a complaint. */
+static int check_options(const dps_cmd *cmd, serve_options *o)
+{
+    dps_log_level level = DPS_LOG_INFO;
+    unsigned char address[16];
+    o->mqtt_port_number = dps_transport_mqtt.default_port;
+    o->retry_after_s = RETRY_AFTER_S;
+    o->connect_timeout_s = CONNECT_TIMEOUT_S;
+    if (o->mqtt_port != NULL && !dps_cmd_number(o->mqtt_port, 0, 65535, &o->mqtt_port_number))
+        return dps_cmd_usage(cmd, "--mqtt-port \"%s\" is not a port of 0..65535", o->mqtt_port);
+    if (o->retry_after != NULL && !dps_cmd_number(o->retry_after, 0, SECONDS_MAX, &o->retry_after_s))
+        return dps_cmd_usage(cmd, "--retry-after \"%s\" is not a number of 0..300", o->retry_after);
+    if (o->assign_after != NULL && !dps_cmd_number(o->assign_after, 0, SECONDS_MAX, &o->assign_after_s))
+        return dps_cmd_usage(cmd, "--assign-after \"%s\" is not a number of 0..300", o->assign_after);
+    if (o->connect_timeout != NULL && !dps_cmd_number(o->connect_timeout, 1, SECONDS_MAX, &o->connect_timeout_s))
+        return dps_cmd_usage(cmd, "--connect-timeout \"%s\" is not a number of 1..300", o->connect_timeout);
+    if (o->log_level != NULL && !dps_log_level_parse(o->log_level, &level))
+        return dps_cmd_usage(cmd, "--log-level \"%s\" is not error, warn, info or debug", o->log_level);
+    if (inet_pton(AF_INET, o->bind, address) != 1 && inet_pton(AF_INET6, o->bind, address) != 1)
+        return dps_cmd_usage(cmd, "--bind \"%s\" is not an IP address", o->bind);
+    if (!dps_host_valid(o->hub, true) || strlen(o->hub) > DPS_HUB_MAX)
+        return dps_cmd_usage(cmd, "--hub \"%s\" is not a host name", o->hub);
+    for (size_t i = 0; i < o->name_count; i++) {
+        if (!dps_host_valid(o->names[i], false))
+            return dps_cmd_usage(cmd, "--name \"%s\" is not a host name or address", o->names[i]);
+    }
+    if ((o->cert == NULL) != (o->key == NULL))
+        return dps_cmd_usage(cmd, "--cert and --key belong together; one is missing");
+    dps_log_set_level(level);
+    return DPS_EXIT_OK;
+}
+
+static bool is_wildcard(const char *address)
+{
+    return strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0;
+}
+
+/* Clients connect to the bound address, so it has to be a name of the certificate. */
+static bool prepare_tls(const serve_options *o, const dps_state *state, dps_tls_files *ret_files, dps_fail *fail)
+{
+    if (o->cert != NULL)
+        return dps_tls_check_own(o->cert, o->key, ret_files, fail);
+    const char *names[DPS_TLS_NAMES_MAX + 1];
+    size_t count = 0;
+    for (size_t i = 0; i < o->name_count; i++)
+        names[count++] = o->names[i];
+    if (!is_wildcard(o->bind) && strcmp(o->bind, "127.0.0.1") != 0 && strcmp(o->bind, "::1") != 0)
+        names[count++] = o->bind;
+    return dps_tls_prepare(state, names, count, ret_files, fail);
+}
+
+static bool announce(const dps_service *service, const dps_server *server, const serve_options *o,
+                     const dps_tls_files *tls, dps_fail *fail)
+{
+    const char *host = !is_wildcard(o->bind) ? o->bind : strcmp(o->bind, "::") == 0 ? "::1" : "127.0.0.1";
+    cJSON *root = cJSON_CreateObject();
+    bool ok = cJSON_AddStringToObject(root, "idScope", dps_service_id_scope(service)) != NULL;
+    for (size_t i = 0; ok && dps_transports[i] != NULL; i++) {
+        if (dps_server_port(server, i) < 0)
+            continue;
+        cJSON *row = cJSON_AddObjectToObject(root, dps_transports[i]->name);
+        ok = cJSON_AddStringToObject(row, "host", host) != NULL &&
+             cJSON_AddNumberToObject(row, "port", dps_server_port(server, i)) != NULL;
+    }
+    if (ok && tls->ca[0] != '\0')
+        ok = cJSON_AddStringToObject(root, "ca", tls->ca) != NULL;
+    else if (ok)
+        ok = cJSON_AddNullToObject(root, "ca") != NULL;
+    ok = ok && cJSON_AddNumberToObject(root, "pid", getpid()) != NULL;
+    char *line = ok ? dps_json_print(root) : NULL;
+    if (!ok)
+        cJSON_Delete(root);
+    if (line == NULL)
+        return dps_fail_set(fail, DPS_EXIT_FAILED, "out of memory");
+    ok = puts(line) >= 0 && fflush(stdout) == 0;
+    free(line);
+    return ok || dps_fail_set(fail, DPS_EXIT_FAILED, "cannot write to stdout, where the port is announced");
+}
+
+static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
+{
+    dps_tls_files *tls = calloc(1, sizeof(*tls)); /* three paths are too much for the stack */
+    dps_store *store = NULL;
+    dps_service *service = NULL;
+    dps_server *server = NULL;
+    bool ok = false;
+    const dps_service_config service_config = {
+        .default_hub = o->hub,
+        .retry_after_s = (unsigned)o->retry_after_s,
+        .assign_after_s = (unsigned)o->assign_after_s,
+    };
+    if (tls == NULL) {
+        dps_fail_set(fail, DPS_EXIT_FAILED, "out of memory");
+        goto out;
+    }
+    if (!dps_state_lock(state, fail) || !dps_state_open_store(o->dir, true, &store, fail) ||
+        !prepare_tls(o, state, tls, fail) || !dps_service_new(store, &service_config, &service, fail))
+        goto out;
+    const dps_server_config server_config = {
+        .bind = o->bind,
+        .tls = tls,
+        .connect_timeout_s = (unsigned)o->connect_timeout_s,
+        .ports = {(int)o->mqtt_port_number},
+    };
+    if (!dps_server_new(service, &server_config, &server, fail) || !announce(service, server, o, tls, fail))
+        goto out;
+    dps_log(DPS_LOG_INFO, "listening on %s port %d (MQTT), id scope %s", o->bind, dps_server_port(server, 0),
+            dps_service_id_scope(service));
+    ok = dps_server_run(server, fail);
+out:
+    dps_server_free(&server);
+    dps_service_free(&service);
+    dps_store_close(&store);
+    free(tls);
+    return ok;
+}
+
+static int run(const dps_cmd *cmd, int argc, char **argv)
+{
+    serve_options o = {.bind = "127.0.0.1", .hub = DEFAULT_HUB};
+    const dps_opt opts[] = {
+        {.name = "dir", .value = &o.dir, .required = true},
+        {.name = "mqtt-port", .value = &o.mqtt_port},
+        {.name = "bind", .value = &o.bind},
+        {.name = "name", .values = o.names, .values_max = DPS_TLS_NAMES_MAX, .values_count = &o.name_count},
+        {.name = "cert", .value = &o.cert},
+        {.name = "key", .value = &o.key},
+        {.name = "hub", .value = &o.hub},
+        {.name = "retry-after", .value = &o.retry_after},
+        {.name = "assign-after", .value = &o.assign_after},
+        {.name = "connect-timeout", .value = &o.connect_timeout},
+        {.name = "log-level", .value = &o.log_level},
+        {.name = NULL},
+    };
+    int exit_code;
+    dps_state state;
+    dps_fail fail;
+    if (!dps_cmd_options(cmd, argc, argv, opts, &exit_code) || (exit_code = check_options(cmd, &o)) != DPS_EXIT_OK)
+        return exit_code;
+    if (!dps_state_open(o.dir, true, &state, &fail))
+        return dps_cmd_failed(cmd, &fail);
+    bool ok = serve(&o, &state, &fail);
+    dps_state_close(&state);
+    return ok ? DPS_EXIT_OK : dps_cmd_failed(cmd, &fail);
+}
+
+const dps_cmd dps_cmd_serve = {
+    .name = "serve",
+    .summary = "serve the device API",
+    .help = help,
+    .run = run,
+};

@@ -1,0 +1,393 @@
+#include "dps_mqtt_session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dps_id.h"
+#include "dps_log.h"
+#include "dps_mqtt_codec.h"
+#include "dps_topic.h"
+
+enum connack {
+    CONNACK_ACCEPTED = 0,
+    CONNACK_PROTOCOL_VERSION = 1,
+    CONNACK_IDENTIFIER = 2,
+    CONNACK_BAD_USERNAME = 4,
+    CONNACK_NOT_AUTHORIZED = 5,
+};
+
+enum {
+    SUBACK_FAILURE = 0x80,
+    OUTPUT_MIN = 256, /* bytes; doubles up to DPS_MQTT_OUTPUT_MAX */
+};
+
+typedef enum session_state {
+    STATE_WAITING,
+    STATE_CONNECTED,
+    STATE_CLOSED,
+} session_state;
+
+struct dps_mqtt_session {
+    dps_service *service;
+    const dps_peer *peer;
+    const char *transport;
+    session_state state;
+    dps_mqtt_reader reader;
+    char username_text[DPS_USERNAME_MAX];
+    dps_username username; /* points into username_text */
+    unsigned timeout_s;
+    bool subscribed;
+    uint8_t response_qos;
+    uint16_t last_packet_id;
+    uint8_t *out;
+    size_t out_len;
+    size_t out_cap;
+};
+
+dps_mqtt_session *dps_mqtt_session_new(dps_service *service, const dps_peer *peer, const char *transport)
+{
+    dps_mqtt_session *session = calloc(1, sizeof(*session));
+    if (session == NULL)
+        return NULL;
+    session->service = service;
+    session->peer = peer;
+    session->transport = transport;
+    session->timeout_s = DPS_MQTT_IDLE_TIMEOUT_S;
+    return session;
+}
+
+void dps_mqtt_session_free(dps_mqtt_session **session)
+{
+    if (*session == NULL)
+        return;
+    dps_mqtt_reader_free(&(*session)->reader);
+    free((*session)->out);
+    free(*session);
+    *session = NULL;
+}
+
+const uint8_t *dps_mqtt_session_output(const dps_mqtt_session *session, size_t *ret_n)
+{
+    *ret_n = session->out_len;
+    return session->out_len > 0 ? session->out : NULL;
+}
+
+void dps_mqtt_session_sent(dps_mqtt_session *session, size_t n)
+{
+    if (n >= session->out_len) {
+        free(session->out); /* an idle connection keeps no buffer */
+        session->out = NULL;
+        session->out_len = session->out_cap = 0;
+        return;
+    }
+    memmove(session->out, session->out + n, session->out_len - n);
+    session->out_len -= n;
+}
+
+bool dps_mqtt_session_open(const dps_mqtt_session *session)
+{
+    return session->state != STATE_CLOSED;
+}
+
+bool dps_mqtt_session_connected(const dps_mqtt_session *session)
+{
+    return session->state == STATE_CONNECTED;
+}
+
+unsigned dps_mqtt_session_timeout_s(const dps_mqtt_session *session)
+{
+    return session->timeout_s;
+}
+
+static void close_session(dps_mqtt_session *s, const char *why)
+{
+    if (s->state != STATE_CLOSED)
+        dps_log(DPS_LOG_WARN, "%s: connection closed: %s", s->peer->address, why);
+    s->state = STATE_CLOSED;
+}
+
+/* Room for @n more bytes of output, or NULL and the session is closed. */
+static uint8_t *reserve(dps_mqtt_session *s, size_t n)
+{
+    if (n > DPS_MQTT_OUTPUT_MAX - s->out_len) {
+        close_session(s, "the peer does not read its answers");
+        return NULL;
+    }
+    if (n > s->out_cap - s->out_len) {
+        size_t cap = s->out_cap > 0 ? s->out_cap : OUTPUT_MIN;
+        while (cap < s->out_len + n)
+            cap *= 2;
+        uint8_t *grown = realloc(s->out, cap);
+        if (grown == NULL) {
+            close_session(s, "out of memory");
+            return NULL;
+        }
+        s->out = grown;
+        s->out_cap = cap;
+    }
+    return s->out + s->out_len;
+}
+
+static void put_connack(dps_mqtt_session *s, enum connack code)
+{
+    uint8_t *out = reserve(s, 4);
+    if (out != NULL)
+        s->out_len += dps_mqtt_put_connack(out, 4, (uint8_t)code);
+}
+
+static void refuse_connect(dps_mqtt_session *s, enum connack code, const char *why)
+{
+    put_connack(s, code);
+    close_session(s, why);
+}
+
+static void on_connect(dps_mqtt_session *s, const dps_mqtt_frame *frame)
+{
+    dps_mqtt_connect connect;
+    dps_mqtt_err err = dps_mqtt_parse_connect(frame, &connect);
+    if (err == DPS_MQTT_E_PROTOCOL_LEVEL) {
+        refuse_connect(s, CONNACK_PROTOCOL_VERSION, dps_mqtt_err_text(err));
+        return;
+    }
+    if (err != DPS_MQTT_OK) {
+        close_session(s, dps_mqtt_err_text(err));
+        return;
+    }
+    if (!connect.has_username || connect.username.len > sizeof(s->username_text)) {
+        refuse_connect(s, CONNACK_BAD_USERNAME, "CONNECT has no user name, or one of more than 1024 bytes");
+        return;
+    }
+    memcpy(s->username_text, connect.username.at, connect.username.len);
+    dps_span text = {s->username_text, connect.username.len};
+    dps_topic_err topic_err = dps_username_parse(text, &s->username);
+    if (topic_err != DPS_TOPIC_OK) {
+        dps_log(DPS_LOG_WARN, "%s: user name \"%.*s\": %s", s->peer->address, (int)text.len, text.at,
+                dps_topic_err_text(topic_err));
+        refuse_connect(s, CONNACK_BAD_USERNAME, "the user name cannot be used");
+        return;
+    }
+    if (!dps_text_equal_nocase(connect.client_id.at, connect.client_id.len, s->username.registration_id.at,
+                               s->username.registration_id.len)) {
+        refuse_connect(s, CONNACK_IDENTIFIER, "the client id is not the registration id of the user name");
+        return;
+    }
+    if (connect.has_password) {
+        refuse_connect(s, CONNACK_NOT_AUTHORIZED, "CONNECT has a password: this version knows X.509 attestation only");
+        return;
+    }
+    unsigned patience_s = connect.keepalive_s + (connect.keepalive_s + 1u) / 2u; /* 3.1.2.10: one and a half times */
+    s->timeout_s = patience_s > 0 && patience_s < DPS_MQTT_IDLE_TIMEOUT_S ? patience_s : DPS_MQTT_IDLE_TIMEOUT_S;
+    s->state = STATE_CONNECTED;
+    dps_log(DPS_LOG_DEBUG, "%s: CONNECT as \"%.*s\", keepalive %u s", s->peer->address,
+            (int)connect.client_id.len, connect.client_id.at, connect.keepalive_s);
+    put_connack(s, CONNACK_ACCEPTED);
+}
+
+static void on_subscribe(dps_mqtt_session *s, const dps_mqtt_frame *frame)
+{
+    dps_mqtt_filters filters;
+    dps_mqtt_err err = dps_mqtt_parse_filters(frame, &filters);
+    if (err != DPS_MQTT_OK) {
+        close_session(s, dps_mqtt_err_text(err));
+        return;
+    }
+    uint8_t codes[DPS_MQTT_FILTERS_MAX];
+    for (size_t i = 0; i < filters.count; i++) {
+        if (dps_span_is(filters.filter[i], DPS_TOPIC_RES_FILTER)) {
+            codes[i] = filters.qos[i] > 1 ? 1 : filters.qos[i];
+            s->subscribed = true;
+            s->response_qos = codes[i];
+        } else {
+            dps_log(DPS_LOG_WARN, "%s: subscription to \"%.*s\" refused; only " DPS_TOPIC_RES_FILTER " exists",
+                    s->peer->address, (int)filters.filter[i].len, filters.filter[i].at);
+            codes[i] = SUBACK_FAILURE;
+        }
+    }
+    const size_t n = 4 + filters.count;
+    uint8_t *out = reserve(s, n);
+    if (out != NULL)
+        s->out_len += dps_mqtt_put_suback(out, n, filters.packet_id, codes, filters.count);
+}
+
+static void on_unsubscribe(dps_mqtt_session *s, const dps_mqtt_frame *frame)
+{
+    dps_mqtt_filters filters;
+    dps_mqtt_err err = dps_mqtt_parse_filters(frame, &filters);
+    if (err != DPS_MQTT_OK) {
+        close_session(s, dps_mqtt_err_text(err));
+        return;
+    }
+    for (size_t i = 0; i < filters.count; i++) {
+        if (dps_span_is(filters.filter[i], DPS_TOPIC_RES_FILTER))
+            s->subscribed = false;
+    }
+    uint8_t *out = reserve(s, 4);
+    if (out != NULL)
+        s->out_len += dps_mqtt_put_unsuback(out, 4, filters.packet_id);
+}
+
+static void publish_response(dps_mqtt_session *s, dps_span rid, const dps_response *response)
+{
+    if (response->body == NULL) {
+        close_session(s, "out of memory for an answer");
+        return;
+    }
+    if (!s->subscribed) {
+        dps_log(DPS_LOG_WARN, "%s: an answer is not sent: the client did not subscribe to " DPS_TOPIC_RES_FILTER,
+                s->peer->address);
+        return;
+    }
+    char topic[DPS_RES_TOPIC_LEN];
+    dps_topic_response(topic, response->status, rid, response->retry_after_s);
+    if (s->response_qos > 0 && ++s->last_packet_id == 0)
+        s->last_packet_id = 1;
+    dps_mqtt_publish publish = {
+        .topic = dps_span_of(topic),
+        .payload = dps_span_of(response->body),
+        .qos = s->response_qos,
+        .packet_id = s->response_qos > 0 ? s->last_packet_id : 0,
+    };
+    const size_t room = 1 + 4 + 2 + publish.topic.len + 2 + publish.payload.len;
+    uint8_t *out = reserve(s, room);
+    if (out == NULL)
+        return;
+    size_t n = dps_mqtt_put_publish(out, room, &publish);
+    if (n == 0)
+        close_session(s, "an answer is larger than a packet");
+    s->out_len += n;
+}
+
+static void answer(dps_mqtt_session *s, dps_topic_err topic_err, const dps_topic *topic, dps_span body)
+{
+    dps_response response = {0};
+    dps_request request = {
+        .transport = s->transport,
+        .id_scope = s->username.id_scope,
+        .registration_id = s->username.registration_id,
+        .api_version = s->username.api_version,
+        .client_version = s->username.client_version,
+        .body = body,
+        .operation_id = topic->operation_id,
+    };
+    if (topic_err != DPS_TOPIC_OK) {
+        char message[DPS_MESSAGE_LEN];
+        snprintf(message, sizeof(message), "Invalid topic: %s", dps_topic_err_text(topic_err));
+        dps_service_reject(s->service, DPS_ERR_INVALID_ARGUMENT, message, &response);
+    } else {
+        switch (topic->kind) {
+        case DPS_TOPIC_REGISTER:
+            dps_service_register(s->service, s->peer, &request, &response);
+            break;
+        case DPS_TOPIC_STATUS:
+            dps_service_status(s->service, s->peer, &request, &response);
+            break;
+        }
+    }
+    publish_response(s, topic->rid, &response);
+    dps_response_clear(&response);
+}
+
+static void on_publish(dps_mqtt_session *s, const dps_mqtt_frame *frame)
+{
+    dps_mqtt_publish publish;
+    dps_mqtt_err err = dps_mqtt_parse_publish(frame, &publish);
+    if (err != DPS_MQTT_OK) {
+        close_session(s, dps_mqtt_err_text(err));
+        return;
+    }
+    if (publish.qos == 2) {
+        close_session(s, "PUBLISH with QoS 2, which the service does not support");
+        return;
+    }
+    dps_topic topic;
+    dps_topic_err topic_err = dps_topic_parse(publish.topic, &topic);
+    if (topic_err == DPS_TOPIC_E_UNKNOWN || topic_err == DPS_TOPIC_E_LENGTH) {
+        dps_log(DPS_LOG_WARN, "%s: PUBLISH to \"%.*s\"", s->peer->address, (int)publish.topic.len, publish.topic.at);
+        close_session(s, dps_topic_err_text(topic_err));
+        return;
+    }
+    if (publish.qos == 1) {
+        uint8_t *out = reserve(s, 4);
+        if (out == NULL)
+            return;
+        s->out_len += dps_mqtt_put_puback(out, 4, publish.packet_id);
+    }
+    answer(s, topic_err, &topic, publish.payload);
+}
+
+static void on_puback(dps_mqtt_session *s, const dps_mqtt_frame *frame)
+{
+    uint16_t packet_id;
+    dps_mqtt_err err = dps_mqtt_parse_puback(frame, &packet_id);
+    if (err != DPS_MQTT_OK)
+        close_session(s, dps_mqtt_err_text(err));
+    /* Nothing is resent within a connection, and sessions do not outlive it: there is nothing to forget. */
+}
+
+static void on_pingreq(dps_mqtt_session *s, const dps_mqtt_frame *frame)
+{
+    dps_mqtt_err err = dps_mqtt_parse_empty(frame);
+    if (err != DPS_MQTT_OK) {
+        close_session(s, dps_mqtt_err_text(err));
+        return;
+    }
+    uint8_t *out = reserve(s, 2);
+    if (out != NULL)
+        s->out_len += dps_mqtt_put_pingresp(out, 2);
+}
+
+static void on_disconnect(dps_mqtt_session *s, const dps_mqtt_frame *frame)
+{
+    dps_mqtt_err err = dps_mqtt_parse_empty(frame);
+    if (err != DPS_MQTT_OK) {
+        close_session(s, dps_mqtt_err_text(err));
+        return;
+    }
+    dps_log(DPS_LOG_DEBUG, "%s: DISCONNECT", s->peer->address);
+    s->state = STATE_CLOSED;
+}
+
+static const struct {
+    dps_mqtt_type type;
+    void (*handle)(dps_mqtt_session *s, const dps_mqtt_frame *frame);
+} handlers[] = {
+    {DPS_MQTT_SUBSCRIBE, on_subscribe}, {DPS_MQTT_UNSUBSCRIBE, on_unsubscribe}, {DPS_MQTT_PUBLISH, on_publish},
+    {DPS_MQTT_PUBACK, on_puback},       {DPS_MQTT_PINGREQ, on_pingreq},         {DPS_MQTT_DISCONNECT, on_disconnect},
+};
+
+static void on_frame(dps_mqtt_session *s, const dps_mqtt_frame *frame)
+{
+    if (s->state == STATE_WAITING) {
+        if (frame->type == DPS_MQTT_CONNECT)
+            on_connect(s, frame);
+        else
+            close_session(s, "the first packet is not CONNECT");
+        return;
+    }
+    for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++) {
+        if (handlers[i].type == (dps_mqtt_type)frame->type) {
+            handlers[i].handle(s, frame);
+            return;
+        }
+    }
+    close_session(s, "a second CONNECT");
+}
+
+void dps_mqtt_session_input(dps_mqtt_session *session, const uint8_t *bytes, size_t n)
+{
+    while (n > 0 && session->state != STATE_CLOSED) {
+        size_t used = 0;
+        bool complete = false;
+        dps_mqtt_frame frame;
+        dps_mqtt_err err = dps_mqtt_reader_feed(&session->reader, bytes, n, &used, &complete, &frame);
+        if (err != DPS_MQTT_OK) {
+            close_session(session, dps_mqtt_err_text(err));
+            return;
+        }
+        bytes += used;
+        n -= used;
+        if (complete)
+            on_frame(session, &frame);
+    }
+}

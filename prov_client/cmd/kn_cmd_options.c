@@ -1,0 +1,164 @@
+#include "kn_cmd.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const kn_opt_row kn_opts[KN_OPT_COUNT] = {
+    [KN_OPT_ID_SCOPE] = {"id-scope", "SCOPE", "ID scope of the provisioning service"},
+    [KN_OPT_ENDPOINT] = {"endpoint", "HOST[:PORT]",
+                         "provisioning service (global.azure-devices-provisioning.net)"},
+    [KN_OPT_TRANSPORT] = {"transport", "NAME", "how to talk to the service (mqtt)"},
+    [KN_OPT_CA] = {"ca", "FILE", "PEM file with the only roots to trust (the system's)"},
+    [KN_OPT_KEY] = {"key", "ALIAS", "private key: a pkcs11: URI, or a PEM file with an alias"},
+    [KN_OPT_CERT] = {"cert", "CERT", "certificate chain, leaf first: a PEM file, or a pkcs11: URI"},
+    [KN_OPT_PIN_SOURCE] = {"pin-source", "FILE", "file that holds the token's user PIN"},
+    [KN_OPT_SO_PIN_SOURCE] = {"so-pin-source", "FILE", "file that holds the security officer's PIN"},
+    [KN_OPT_MODULE] = {"module", "PATH", "PKCS#11 module to load (those registered with p11-kit)"},
+    [KN_OPT_ALGORITHM] = {"algorithm", "NAME", "EC:P-256 (the default), EC:P-384 or EC:P-521"},
+    [KN_OPT_REGISTRATION_ID] = {"registration-id", "ID", "registration ID (the certificate's common name)"},
+    [KN_OPT_PAYLOAD] = {"payload", "FILE", "JSON file for the service's allocation policy"},
+    [KN_OPT_TIMEOUT] = {"timeout", "SECONDS", "limit for the whole command (300)"},
+    [KN_OPT_OUTPUT] = {"output", "FILE", "write the result into FILE, in one step"},
+    [KN_OPT_JSON] = {"json", NULL, "print JSON instead of text"},
+    [KN_OPT_QUIET] = {"quiet", NULL, "print nothing but errors"},
+    [KN_OPT_VERBOSE] = {"verbose", NULL, "tell each step on standard error"},
+    [KN_OPT_HELP] = {"help", NULL, "show this text"},
+};
+
+#define GETOPT_BASE 1000 /* above all characters, so that getopt's '?' is no option */
+
+static size_t add_long_option(kn_opt option, struct option *ret_option)
+{
+    *ret_option = (struct option){
+        .name = kn_opts[option].name,
+        .has_arg = kn_opts[option].value ? required_argument : no_argument,
+        .val = GETOPT_BASE + (int)option,
+    };
+    return 1;
+}
+
+static void make_long_options(const kn_cmd *cmd, struct option ret_options[KN_OPT_COUNT + 1])
+{
+    size_t count = add_long_option(KN_OPT_HELP, &ret_options[0]);
+
+    for (const kn_opt *option = cmd->options; option && *option != KN_OPT_COUNT; option++)
+        count += add_long_option(*option, &ret_options[count]);
+    ret_options[count] = (struct option){.name = NULL};
+}
+
+/* The option as it was typed, without a value behind '=': that might be a secret. */
+static kn_exit fail_option(const char *path, const char *text, const char *problem)
+{
+    return kn_cmd_fail_usage(path, "%.*s %s", (int)strcspn(text, "="), text, problem);
+}
+
+/* getopt_long() takes any unambiguous beginning of a name. A script that relies on one breaks with the next
+ * new option, and "--pin 1234" would be taken for --pin-source. */
+static bool is_spelled_out(const char *text, const char *name)
+{
+    size_t size = strlen(name);
+
+    return strncmp(text, "--", 2) == 0 && strncmp(text + 2, name, size) == 0 &&
+           (text[2 + size] == '\0' || text[2 + size] == '=');
+}
+
+/* Looks at what getopt_long() just found and notes it. */
+static kn_exit take_option(kn_cmd_args *args, int found, char **argv)
+{
+    const char *text = argv[optind - 1];
+    int option = found - GETOPT_BASE;
+
+    if (found == 'h') {
+        args->value[KN_OPT_HELP] = "";
+        return KN_EXIT_OK;
+    }
+    if (found == ':')
+        return fail_option(args->path, text, "needs a value");
+    if (option < 0)
+        return fail_option(args->path, text, "is unknown or malformed");
+    if (optarg == text) /* a value of its own: the option is the word before */
+        text = argv[optind - 2];
+    if (!is_spelled_out(text, kn_opts[option].name))
+        return fail_option(args->path, text, "is unknown");
+    if (args->value[option])
+        return fail_option(args->path, text, "is given twice");
+    args->value[option] = optarg ? optarg : "";
+    return KN_EXIT_OK;
+}
+
+kn_exit kn_cmd_parse(const kn_cmd *cmd, const char *path, int argc, char **argv, kn_cmd_args *ret_args)
+{
+    kn_cmd_args args = {.cmd = cmd, .path = path};
+    struct option options[KN_OPT_COUNT + 1];
+    int found;
+
+    make_long_options(cmd, options);
+    optind = 0; /* glibc: start afresh */
+    opterr = 0;
+    while ((found = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+        kn_exit status = take_option(&args, found, argv);
+
+        if (status)
+            return status;
+    }
+    args.operand_count = argc - optind;
+    args.operands = argv + optind;
+    if (args.operand_count > cmd->operands_max && !args.value[KN_OPT_HELP])
+        return kn_cmd_fail_usage(path, "unexpected argument \"%s\"", args.operands[cmd->operands_max]);
+    *ret_args = args;
+    return KN_EXIT_OK;
+}
+
+static void print_option(kn_opt option)
+{
+    const kn_opt_row *row = &kn_opts[option];
+    char left[64];
+
+    (void)snprintf(left, sizeof left, "--%s%s%s", row->name, row->value ? " " : "",
+                   row->value ? row->value : "");
+    (void)printf("  %-24s %s\n", left, row->help);
+}
+
+void kn_cmd_print_help(const kn_cmd *cmd, const char *path)
+{
+    (void)printf("Usage: %s %s\n\n%s\nOptions:\n", path, cmd->synopsis, cmd->description);
+    for (const kn_opt *option = cmd->options; option && *option != KN_OPT_COUNT; option++)
+        print_option(*option);
+    print_option(KN_OPT_HELP);
+}
+
+kn_exit kn_cmd_number(const kn_cmd_args *args, kn_opt option, unsigned min, unsigned max,
+                      unsigned *ret_number)
+{
+    const char *text = args->value[option];
+    unsigned long number;
+    char *end;
+
+    if (!text)
+        return KN_EXIT_OK;
+    number = strtoul(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || strlen(text) > 10 || number < min || number > max)
+        return kn_cmd_fail_usage(args->path, "--%s \"%s\" is not a whole number from %u to %u",
+                                 kn_opts[option].name, text, min, max);
+    *ret_number = (unsigned)number;
+    return KN_EXIT_OK;
+}
+
+kn_exit kn_cmd_require(const kn_cmd_args *args, kn_opt option)
+{
+    if (args->value[option])
+        return KN_EXIT_OK;
+    return kn_cmd_fail_usage(args->path, "--%s %s is required", kn_opts[option].name, kn_opts[option].value);
+}
+
+/* The value itself is not repeated: it holds the PIN. */
+kn_exit kn_cmd_refuse_pin(const kn_cmd_args *args, kn_opt option)
+{
+    if (!args->value[option] || !strstr(args->value[option], "pin-value"))
+        return KN_EXIT_OK;
+    return kn_cmd_fail(KN_EXIT_USAGE, args->path, "put the PIN into a file and name it with --pin-source",
+                       "--%s carries a PIN, which every user of this machine can read; change that PIN",
+                       kn_opts[option].name);
+}

@@ -1,0 +1,272 @@
+/* keynym provision: registers this device and prints its IoT hub. */
+#include "kn_cmd.h"
+
+#include "../../hsm_api/hsm_client_data.h"
+#include "../../hsm_api/keynym_hsm.h"
+#include "../kn_prov.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WHAT "provisioning failed"
+
+static atomic_bool cancelled;
+static volatile sig_atomic_t caught_signal;
+
+static void on_signal(int number)
+{
+    caught_signal = number;
+    atomic_store(&cancelled, true);
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+/* A shell that runs a loop of commands stops only when the command died of the signal. */
+static void pass_signal_on(void)
+{
+    if (!caught_signal)
+        return;
+    (void)signal(caught_signal, SIG_DFL);
+    (void)raise(caught_signal);
+}
+
+/* The lines are those of the Azure IoT C SDK's sample, so that scripts made for it keep working. */
+static void print_status(kn_prov_status status, void *context)
+{
+    const kn_cmd_args *args = context;
+
+    if (args->value[KN_OPT_QUIET] || args->value[KN_OPT_JSON])
+        return;
+    (void)printf("Provisioning Status: %s\n", kn_prov_status_name(status));
+    (void)fflush(stdout);
+}
+
+static void print_trace(const char *line, void *context)
+{
+    (void)context;
+    (void)fprintf(stderr, "keynym: %s\n", line);
+}
+
+static bool add_service_words(cJSON *object, const kn_prov_result *result)
+{
+    if (result->service_status && !cJSON_AddNumberToObject(object, "serviceStatus", result->service_status))
+        return false;
+    if (result->error_code && !cJSON_AddNumberToObject(object, "errorCode", (double)result->error_code))
+        return false;
+    return kn_cmd_json_text(object, "trackingId", result->tracking_id) &&
+           kn_cmd_json_text(object, "serviceMessage", result->service_message);
+}
+
+static bool add_error(cJSON *object, const kn_prov_result *result, const char *message)
+{
+    const kn_prov_error_row *row = kn_prov_error_of(result->code);
+
+    return kn_cmd_json_text(object, "error", row->name) && kn_cmd_json_text(object, "message", message) &&
+           kn_cmd_json_text(object, "next", row->remedy) && add_service_words(object, result);
+}
+
+static bool add_payload(cJSON *object, const kn_prov_result *result)
+{
+    return !result->payload || cJSON_AddRawToObject(object, "payload", result->payload);
+}
+
+/* NULL when memory is out. @message is NULL after success. */
+static cJSON *json_of(const kn_prov_result *result, const char *message)
+{
+    cJSON *object = cJSON_CreateObject();
+
+    if (object && kn_cmd_json_text(object, "status", result->status) &&
+        kn_cmd_json_text(object, "registrationId", result->registration_id) &&
+        kn_cmd_json_text(object, "assignedHub", result->assigned_hub) &&
+        kn_cmd_json_text(object, "deviceId", result->device_id) &&
+        kn_cmd_json_text(object, "substatus", result->substatus) && add_payload(object, result) &&
+        (!message || add_error(object, result, message)))
+        return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
+static kn_exit exit_of(kn_prov_code code)
+{
+    switch (code) {
+    case KN_PROV_OK:
+        return KN_EXIT_OK;
+    case KN_PROV_E_ARGUMENT:
+        return KN_EXIT_USAGE;
+    case KN_PROV_E_NOT_ENROLLED:
+        return KN_EXIT_NOT_FOUND;
+    case KN_PROV_E_TIMEOUT:
+    case KN_PROV_E_RESOLVE:
+    case KN_PROV_E_UNREACHABLE:
+    case KN_PROV_E_CLOSED:
+    case KN_PROV_E_THROTTLED:
+    case KN_PROV_E_SERVICE:
+        return KN_EXIT_UNAVAILABLE;
+    case KN_PROV_E_MEMORY:
+    case KN_PROV_E_CANCELLED:
+    case KN_PROV_E_IDENTITY:
+    case KN_PROV_E_KEY:
+    case KN_PROV_E_CERTIFICATE:
+    case KN_PROV_E_KEY_MISMATCH:
+    case KN_PROV_E_CA_FILE:
+    case KN_PROV_E_PROXY:
+    case KN_PROV_E_TLS:
+    case KN_PROV_E_SERVER_UNTRUSTED:
+    case KN_PROV_E_SERVER_NAME:
+    case KN_PROV_E_CERTIFICATE_REFUSED:
+    case KN_PROV_E_PROTOCOL:
+    case KN_PROV_E_CONNECT_REFUSED:
+    case KN_PROV_E_RESPONSE:
+    case KN_PROV_E_UNAUTHORIZED:
+    case KN_PROV_E_DISABLED:
+    case KN_PROV_E_NO_HUB:
+    case KN_PROV_E_FAILED:
+    case KN_PROV_E_REFUSED:
+        break;
+    }
+    return KN_EXIT_FAILURE;
+}
+
+static kn_exit report_failure(const kn_cmd_args *args, const kn_prov_result *result)
+{
+    const char *cause = result->code == KN_PROV_E_IDENTITY ? keynym_hsm_last_error() : "";
+    const char *message = result->message ? result->message : kn_prov_error_of(result->code)->sentence;
+    kn_exit status = exit_of(result->code);
+    char whole[1600];
+
+    (void)snprintf(whole, sizeof whole, "%s%s%s", message, *cause ? ": " : "", cause);
+    if (args->value[KN_OPT_JSON]) {
+        cJSON *json = json_of(result, whole);
+        kn_exit printed = kn_cmd_print_json(json);
+
+        cJSON_Delete(json);
+        if (printed)
+            status = printed;
+    }
+    return kn_cmd_fail(status, WHAT, kn_prov_error_of(result->code)->remedy, "%s", whole);
+}
+
+static kn_exit store_result(const char *path, const cJSON *json)
+{
+    char *text = json ? cJSON_Print(json) : NULL;
+    kn_exit status;
+
+    if (!text)
+        return kn_cmd_fail(KN_EXIT_FAILURE, path, NULL, "out of memory");
+    status = kn_cmd_write_text(path, text);
+    cJSON_free(text);
+    return status;
+}
+
+static kn_exit report_success(const kn_cmd_args *args, const kn_prov_result *result)
+{
+    cJSON *json = json_of(result, NULL);
+    kn_exit status = KN_EXIT_OK;
+
+    if (args->value[KN_OPT_OUTPUT])
+        status = store_result(args->value[KN_OPT_OUTPUT], json);
+    if (status == KN_EXIT_OK && args->value[KN_OPT_JSON]) {
+        status = kn_cmd_print_json(json);
+    } else if (status == KN_EXIT_OK && !args->value[KN_OPT_QUIET]) {
+        (void)printf("Registration Information received from service: %s!\nDevice ID: %s\n",
+                     result->assigned_hub, result->device_id);
+        status = kn_cmd_flush();
+    }
+    cJSON_Delete(json);
+    return status;
+}
+
+/* Without any of these options the HSM library reads its configuration file. */
+static kn_exit set_identity(const kn_cmd_args *args)
+{
+    keynym_hsm_x509_config config = {
+        .key = args->value[KN_OPT_KEY],
+        .certificate = args->value[KN_OPT_CERT],
+        .pin_source = args->value[KN_OPT_PIN_SOURCE],
+        .module_path = args->value[KN_OPT_MODULE],
+    };
+
+    if (!config.key && !config.certificate && !config.pin_source && !config.module_path)
+        return KN_EXIT_OK;
+    if (keynym_hsm_set_x509(&config) == 0)
+        return KN_EXIT_OK;
+    return kn_cmd_fail(KN_EXIT_FAILURE, WHAT, "check --key, --cert, --pin-source and --module", "%s",
+                       keynym_hsm_last_error());
+}
+
+static kn_exit register_device(const kn_cmd_args *args, unsigned timeout_s, const char *payload)
+{
+    kn_prov_request request = {
+        .endpoint = args->value[KN_OPT_ENDPOINT],
+        .id_scope = args->value[KN_OPT_ID_SCOPE],
+        .transport = args->value[KN_OPT_TRANSPORT],
+        .ca_file = args->value[KN_OPT_CA],
+        .registration_id = args->value[KN_OPT_REGISTRATION_ID],
+        .payload = payload,
+        .timeout_ms = timeout_s * 1000,
+        .on_status = print_status,
+        .on_trace = args->value[KN_OPT_VERBOSE] ? print_trace : NULL,
+        .context = (void *)(uintptr_t)args,
+        .cancel = &cancelled,
+    };
+    kn_prov_result result = KN_PROV_RESULT_INIT;
+    kn_prov_code code;
+    kn_exit status;
+
+    catch_signals();
+    code = kn_prov_register(&request, &result);
+    status = code ? report_failure(args, &result) : report_success(args, &result);
+    kn_prov_result_clear(&result);
+    hsm_client_x509_deinit();
+    pass_signal_on();
+    return status;
+}
+
+static kn_exit run(const kn_cmd_args *args)
+{
+    unsigned timeout_s = KN_PROV_DEFAULT_TIMEOUT_MS / 1000;
+    char *payload = NULL;
+    kn_exit status;
+
+    if ((status = kn_cmd_require(args, KN_OPT_ID_SCOPE)))
+        return status;
+    if ((status = kn_cmd_refuse_pin(args, KN_OPT_KEY)) || (status = kn_cmd_refuse_pin(args, KN_OPT_CERT)))
+        return status;
+    if ((status = kn_cmd_number(args, KN_OPT_TIMEOUT, 1, 86400, &timeout_s)))
+        return status;
+    if (args->value[KN_OPT_PAYLOAD] &&
+        (status = kn_cmd_read_text(args->value[KN_OPT_PAYLOAD], KN_PROV_PAYLOAD_MAX, &payload)))
+        return status;
+    status = set_identity(args);
+    if (status == KN_EXIT_OK)
+        status = register_device(args, timeout_s, payload);
+    free(payload);
+    return status;
+}
+
+static const kn_opt options[] = {
+    KN_OPT_ID_SCOPE,   KN_OPT_ENDPOINT, KN_OPT_TRANSPORT,       KN_OPT_CA,      KN_OPT_KEY,     KN_OPT_CERT,
+    KN_OPT_PIN_SOURCE, KN_OPT_MODULE,   KN_OPT_REGISTRATION_ID, KN_OPT_PAYLOAD, KN_OPT_TIMEOUT, KN_OPT_OUTPUT,
+    KN_OPT_JSON,       KN_OPT_QUIET,    KN_OPT_VERBOSE,         KN_OPT_COUNT,
+};
+
+const kn_cmd kn_cmd_provision = {
+    .name = "provision",
+    .summary = "register this device with the Azure Device Provisioning Service",
+    .synopsis = "--id-scope SCOPE [options]",
+    .description =
+        "Registers the device over mutual TLS with a key that stays in its hardware, and prints the\n"
+        "IoT hub that it was assigned to. Without --key and --cert the HSM library's configuration\n"
+        "file names them. The service's certificate is always verified.\n",
+    .options = options,
+    .run = run,
+};

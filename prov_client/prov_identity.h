@@ -1,0 +1,46 @@
+/* What a device proves itself with: a registration ID and the secrets or references of one attestation.
+ *
+ * Units: none. Ownership: close() of the row releases and wipes all of it, and closes the HSM handle.
+ * Errors: KN_PROV_E_IDENTITY naming the call of the HSM interface that failed; the library behind that
+ *   interface logs its own cause. Threads: one identity, one thread; the HSM library serialises its token.
+ * Spec: hsm_client_data.h. The key is whatever PEM text that library returns: never looked into here.
+ *
+ * An attestation is one row of prov_attestations and one file.
+ */
+#ifndef PROV_IDENTITY_H
+#define PROV_IDENTITY_H
+
+#include "prov_error.h"
+
+/* A bit each, because a transport says which ones it can carry. */
+typedef enum prov_attestation_kind {
+    PROV_ATTESTATION_X509 = 1 << 0,
+} prov_attestation_kind;
+
+typedef struct prov_identity {
+    char *registration_id;
+    char *certificate_pem; /* chain, leaf first; NULL when the attestation is not X.509 */
+    char *key_pem;
+    void *hsm; /* handle of the HSM interface; lives as long as the TLS connection uses the key */
+} prov_identity;
+
+typedef struct prov_attestation {
+    const char *name;
+    prov_attestation_kind kind;
+    /* @registration_id replaces the HSM library's own when it is not NULL. Fills @ret_identity, which
+     * close() of this row empties; nothing is held after a failure. */
+    kn_prov_code (*open)(const char *registration_id, prov_identity *ret_identity, prov_error *error);
+    void (*close)(prov_identity *identity);
+} prov_attestation;
+
+extern const prov_attestation *const prov_attestations[];
+extern const size_t prov_attestations_count;
+
+extern const prov_attestation prov_attestation_x509;
+
+/* An unknown name is KN_PROV_E_ARGUMENT and the message lists those that exist. */
+KN_PROV_MUST_CHECK kn_prov_code prov_attestation_find(const char *name,
+                                                      const prov_attestation **ret_attestation,
+                                                      prov_error *error);
+
+#endif

@@ -1,0 +1,51 @@
+# The one list of what this project needs, for ./demo and ./check. Debian package names. To be sourced.
+#
+# install_dependencies GROUP...   installs what is missing; with NO_INSTALL=1 it only says what is missing.
+
+# To build, and to run the demo.
+packages_demo="gcc libc6-dev cmake ninja-build pkg-config libssl-dev libp11-kit-dev libcurl4-openssl-dev libcjson-dev
+  libwebsockets-dev libsqlite3-dev softhsm2 openssl"
+# For the tests.
+packages_check="libcmocka-dev procps man-db"
+# For ./check --full.
+packages_full="valgrind clang libclang-rt-dev"
+
+install_dependencies() {
+  local group list package missing=""
+  for group in "$@"; do
+    list="packages_$group"
+    for package in ${!list}; do
+      dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' && continue
+      # a name that a later release dropped in favour of another that provides it
+      dpkg-query -W -f '${Provides} ${Status}\n' 2>/dev/null | grep 'ok installed' | grep -qw "$package" && continue
+      missing="$missing $package"
+    done
+  done
+  [ -z "$missing" ] && return 0
+  if [ "${NO_INSTALL:-0}" = 1 ]; then
+    echo "missing packages:$missing" >&2
+    echo "  next: sudo apt-get install$missing" >&2
+    return 1
+  fi
+  if ! command -v apt-get >/dev/null; then
+    echo "this system has no apt-get: install what these Debian packages hold, then use --no-install:$missing" >&2
+    return 1
+  fi
+  local as_root=""
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || { echo "run as root, or: apt-get install$missing" >&2; return 1; }
+    as_root=sudo
+  fi
+  echo "installing:$missing"
+  local log
+  log=$(mktemp)
+  if { $as_root apt-get update -qq &&
+       $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } \
+     >"$log" 2>&1; then
+    rm -f "$log"
+  else
+    tail -n 20 "$log" >&2
+    echo "apt-get could not install them; its whole output is in $log" >&2
+    return 1
+  fi
+}

@@ -1,0 +1,323 @@
+/* The process: start, stop, kill, restart, many connections, silence, the admin commands. */
+#include "test_dps_harness.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { CONNECTIONS = 200 };
+
+typedef struct fixture {
+    server dps;
+    test_cert ca;
+    char ca_path[96];
+} fixture;
+
+static int setup(void **state)
+{
+    fixture *f = calloc(1, sizeof(*f));
+    assert_non_null(f);
+    test_dir_make(f->dps.dir);
+    snprintf(f->ca_path, sizeof(f->ca_path), "%s/group.pem", f->dps.dir);
+    f->ca = test_cert_make(&(test_cert_spec){.cn = "CA", .ca = 1});
+    test_cert_write(f->ca.cert, f->ca_path);
+    assert_int_equal(run_program(NULL, "group", "create", "--dir", f->dps.dir, "--id", "fleet", "--certificate",
+                                 f->ca_path, "--hub", "hub.example.test", NULL),
+                     0);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    fixture *f = *state;
+    if (f->dps.pid > 0)
+        kill(f->dps.pid, SIGKILL);
+    test_cert_free(&f->ca);
+    test_dir_remove(f->dps.dir);
+    free(f);
+    return 0;
+}
+
+static test_cert a_device(const fixture *f, const char *id)
+{
+    return test_cert_make(&(test_cert_spec){.cn = id, .issuer = &f->ca, .eku = "clientAuth"});
+}
+
+static void test_kill_and_restart(void **state)
+{
+    fixture *f = *state;
+    client c;
+    message m;
+    char operation[128], scope[16], out[OUTPUT_MAX];
+    test_cert dev = a_device(f, "dev1");
+    server_start(&f->dps, NULL);
+    memcpy(scope, f->dps.scope, sizeof(scope));
+    client_open(&c, &f->dps, 0, &dev, NULL);
+    client_hello(&c, &f->dps, "dev1");
+    client_register(&c, "1", "", &m);
+    assert_int_equal(m.status, 202); /* acknowledged, not yet asked for */
+    operation_of(&m, operation);
+    assert_int_equal(server_stop(&f->dps, SIGKILL), -SIGKILL);
+    client_close(&c);
+    assert_int_equal(run_program(out, "registrations", "--dir", f->dps.dir, "--id", "dev1", NULL), 0);
+    assert_non_null(strstr(out, "assigned"));
+    server_start(&f->dps, NULL);
+    assert_string_equal(f->dps.scope, scope);
+    client_open(&c, &f->dps, 0, &dev, NULL);
+    client_hello(&c, &f->dps, "dev1");
+    client_poll(&c, "2", operation, &m);
+    assert_int_equal(m.status, 200);
+    client_close(&c);
+    assert_int_equal(server_stop(&f->dps, SIGTERM), 0);
+    test_cert_free(&dev);
+}
+
+static void test_many_connections(void **state)
+{
+    fixture *f = *state;
+    client *clients = calloc(CONNECTIONS, sizeof(*clients));
+    test_cert *devices = calloc(CONNECTIONS, sizeof(*devices));
+    char operation[128], id[32];
+    assert_non_null(clients);
+    assert_non_null(devices);
+    server_start(&f->dps, NULL);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        snprintf(id, sizeof(id), "dev%zu", i);
+        devices[i] = a_device(f, id);
+        client_open(&clients[i], &f->dps, i % 2 ? TLS1_2_VERSION : TLS1_3_VERSION, &devices[i], NULL);
+    }
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        snprintf(id, sizeof(id), "dev%zu", i);
+        client_hello(&clients[i], &f->dps, id);
+    }
+    for (size_t i = CONNECTIONS; i-- > 0;) {
+        snprintf(id, sizeof(id), "dev%zu", i);
+        client_provision(&clients[i], id, operation);
+    }
+    assert_int_equal(server_stop(&f->dps, SIGTERM), 0); /* with all of them open */
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        client_close(&clients[i]);
+        test_cert_free(&devices[i]);
+    }
+    free(clients);
+    free(devices);
+}
+
+static void test_signals(void **state)
+{
+    fixture *f = *state;
+    server_start(&f->dps, NULL);
+    assert_int_equal(server_stop(&f->dps, SIGINT), 0);
+    server_start(&f->dps, NULL);
+    int fd = tcp_connect(f->dps.port); /* in the middle of nothing */
+    assert_int_equal(server_stop(&f->dps, SIGTERM), 0);
+    close(fd);
+}
+
+/* No handshake, no CONNECT, no life sign: each is closed in its time. */
+static void test_silence(void **state)
+{
+    fixture *f = *state;
+    client mute, quiet;
+    char byte;
+    test_cert dev = a_device(f, "dev1");
+    server_start(&f->dps, (const char *const[]){"--connect-timeout", "1", NULL});
+    int fd = tcp_connect(f->dps.port);
+    client_open(&mute, &f->dps, 0, &dev, NULL);
+    client_open(&quiet, &f->dps, 0, &dev, NULL);
+    packet p = connect_packet(f->dps.scope, "dev1", "api-version=2021-10-01", 1);
+    client_send(&quiet, p.bytes, p.n);
+    client_expect(&quiet, "\x20\2\0\0", 4);
+    assert_int_equal(recv(fd, &byte, 1, 0), 0);
+    client_expect_end(&mute);
+    client_expect_end(&quiet);
+    close(fd);
+    client_close(&mute);
+    client_close(&quiet);
+    assert_int_equal(server_stop(&f->dps, SIGTERM), 0);
+    test_cert_free(&dev);
+}
+
+static void test_conflicts(void **state)
+{
+    fixture *f = *state;
+    char port[16], other[96];
+    server_start(&f->dps, NULL);
+    assert_int_equal(run_program(NULL, "serve", "--dir", f->dps.dir, "--mqtt-port", "0", NULL), 4);
+    snprintf(port, sizeof(port), "%d", f->dps.port);
+    snprintf(other, sizeof(other), "%s/other", f->dps.dir);
+    assert_int_equal(run_program(NULL, "serve", "--dir", other, "--mqtt-port", port, NULL), 4);
+    assert_int_equal(server_stop(&f->dps, SIGTERM), 0);
+}
+
+static X509 *read_cert(const fixture *f, const char *name)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/%s", f->dps.dir, name);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    X509 *cert = PEM_read_X509(file, NULL, NULL, NULL);
+    fclose(file);
+    assert_non_null(cert);
+    return cert;
+}
+
+static int mode_of(const fixture *f, const char *name)
+{
+    struct stat st;
+    char path[128];
+    snprintf(path, sizeof(path), "%s/%s", f->dps.dir, name);
+    assert_int_equal(stat(path, &st), 0);
+    return (int)(st.st_mode & 0777);
+}
+
+static void test_server_certificate(void **state)
+{
+    fixture *f = *state;
+    const char *const names[] = {"--name", "dps.example", "--name", "10.1.2.3", NULL};
+    server_start(&f->dps, NULL);
+    assert_int_equal(server_stop(&f->dps, SIGTERM), 0);
+    X509 *ca = read_cert(f, "ca.pem");
+    X509 *first = read_cert(f, "server.pem");
+    assert_int_equal(X509_check_host(first, "localhost", 0, 0, NULL), 1);
+    assert_int_equal(X509_check_host(first, "global.azure-devices-provisioning.net", 0, 0, NULL), 1);
+    assert_int_equal(X509_check_ip_asc(first, "127.0.0.1", 0), 1);
+    assert_int_equal(X509_check_ip_asc(first, "::1", 0), 1);
+    assert_int_equal(X509_check_host(first, "dps.example", 0, 0, NULL), 0);
+    assert_int_equal(mode_of(f, "server.key"), 0600);
+    assert_int_equal(mode_of(f, "ca.key"), 0600);
+    server_start(&f->dps, NULL);
+    assert_int_equal(server_stop(&f->dps, SIGTERM), 0);
+    X509 *second = read_cert(f, "server.pem");
+    assert_int_equal(X509_cmp(first, second), 0); /* kept */
+    server_start(&f->dps, names);
+    assert_int_equal(server_stop(&f->dps, SIGTERM), 0);
+    X509 *third = read_cert(f, "server.pem");
+    X509 *same_ca = read_cert(f, "ca.pem");
+    assert_int_equal(X509_check_host(third, "dps.example", 0, 0, NULL), 1);
+    assert_int_equal(X509_check_ip_asc(third, "10.1.2.3", 0), 1);
+    assert_int_equal(X509_cmp(ca, same_ca), 0); /* clients keep their trust */
+    assert_int_equal(X509_verify(third, X509_get0_pubkey(ca)), 1);
+    X509_free(ca);
+    X509_free(same_ca);
+    X509_free(first);
+    X509_free(second);
+    X509_free(third);
+}
+
+/* A damaged or expired certificate is made anew, a foreign one is taken as it is. */
+static void test_renewal_and_own(void **state)
+{
+    fixture *f = *state;
+    char cert_path[128], key_path[128], out[OUTPUT_MAX];
+    snprintf(cert_path, sizeof(cert_path), "%s/server.pem", f->dps.dir);
+    snprintf(key_path, sizeof(key_path), "%s/server.key", f->dps.dir);
+    FILE *file = fopen(cert_path, "w");
+    assert_non_null(file);
+    fputs("nonsense\n", file);
+    fclose(file);
+    server_start(&f->dps, NULL);
+    assert_int_equal(server_stop(&f->dps, SIGTERM), 0);
+    X509_free(read_cert(f, "server.pem"));
+    test_cert expired = test_cert_make(&(test_cert_spec){.cn = "old", .from_s = -20, .to_s = -10});
+    test_cert_write(expired.cert, cert_path);
+    file = fopen(key_path, "w");
+    assert_non_null(file);
+    assert_int_equal(PEM_write_PrivateKey(file, expired.key, NULL, NULL, 0, NULL, NULL), 1);
+    fclose(file);
+    assert_int_equal(run_program(out, "serve", "--dir", f->dps.dir, "--cert", cert_path, NULL), 2);
+    assert_int_equal(run_program(out, "serve", "--dir", f->dps.dir, "--cert", f->ca_path, "--key", key_path, NULL), 1);
+    server_start(&f->dps, NULL);
+    assert_int_equal(server_stop(&f->dps, SIGTERM), 0);
+    X509 *renewed = read_cert(f, "server.pem");
+    assert_int_not_equal(X509_cmp(renewed, expired.cert), 0);
+    X509_free(renewed);
+    test_cert_free(&expired);
+}
+
+static void test_groups(void **state)
+{
+    fixture *f = *state;
+    char out[OUTPUT_MAX], leaf_path[128];
+    const char *dir = f->dps.dir;
+    test_cert leaf = a_device(f, "dev1");
+    snprintf(leaf_path, sizeof(leaf_path), "%s/leaf.pem", dir);
+    test_cert_write(leaf.cert, leaf_path);
+    test_cert_free(&leaf);
+    assert_int_equal(run_program(out, "group", "list", "--dir", dir, NULL), 0);
+    assert_non_null(strstr(out, "fleet"));
+    assert_int_equal(run_program(out, "group", "list", "--dir", dir, "--json", NULL), 0);
+    assert_non_null(strstr(out, "\"enrollmentGroupId\":\"fleet\""));
+    assert_int_equal(run_program(out, "group", "show", "--dir", dir, "--id=FLEET", NULL), 0);
+    assert_non_null(strstr(out, "\"provisioningStatus\":\"enabled\""));
+    assert_int_equal(run_program(out, "group", "disable", "--dir", dir, "--id", "fleet", NULL), 0);
+    assert_int_equal(run_program(out, "group", "show", "--dir", dir, "--id", "fleet", NULL), 0);
+    assert_non_null(strstr(out, "\"provisioningStatus\":\"disabled\""));
+    assert_int_equal(run_program(out, "group", "show", "--dir", dir, "--id", "nobody", NULL), 3);
+    assert_int_equal(run_program(out, "group", "delete", "--dir", dir, "--id", "nobody", NULL), 3);
+    assert_int_equal(run_program(out, "group", "create", "--dir", dir, "--id", "fleet", "--certificate", f->ca_path,
+                                 NULL),
+                     4);
+    assert_int_equal(run_program(out, "group", "create", "--dir", dir, "--id", "two", "--certificate", f->ca_path, NULL),
+                     4);
+    assert_int_equal(run_program(out, "group", "create", "--dir", dir, "--id", "a b", "--certificate", f->ca_path, NULL),
+                     2);
+    assert_int_equal(run_program(out, "group", "create", "--dir", dir, "--id", "x", "--certificate", leaf_path, NULL), 1);
+    assert_int_equal(run_program(out, "group", "create", "--dir", dir, "--id", "x", NULL), 2);
+    assert_int_equal(run_program(out, "group", "delete", "--dir", dir, "--id", "fleet", NULL), 0);
+    assert_int_equal(run_program(out, "group", "list", "--dir", dir, "--json", NULL), 0);
+    assert_string_equal(out, "[]\n");
+}
+
+static void test_use(void **state)
+{
+    fixture *f = *state;
+    char out[OUTPUT_MAX], missing[96];
+    snprintf(missing, sizeof(missing), "%s/missing", f->dps.dir);
+    assert_int_equal(run_program(out, "--help", NULL), 0);
+    assert_non_null(strstr(out, "group create"));
+    assert_int_equal(run_program(out, "--version", NULL), 0);
+    assert_int_equal(run_program(out, "nonsense", NULL), 2);
+    assert_int_equal(run_program(out, "group", NULL), 2);
+    assert_int_equal(run_program(out, "group", "nonsense", NULL), 2);
+    assert_int_equal(run_program(out, "serve", "--nonsense", NULL), 2);
+    assert_int_equal(run_program(out, "serve", NULL), 2);
+    assert_int_equal(run_program(out, "serve", "--dir", NULL), 2);
+    assert_int_equal(run_program(out, "serve", "--dir", f->dps.dir, "--mqtt-port", "65536", NULL), 2);
+    assert_int_equal(run_program(out, "serve", "--dir", f->dps.dir, "--bind", "localhost", NULL), 2);
+    assert_int_equal(run_program(out, "serve", "--dir", f->dps.dir, "--name", "a,DNS:b", NULL), 2);
+    assert_int_equal(run_program(out, "serve", "--dir", f->dps.dir, "--log-level", "loud", NULL), 2);
+    assert_int_equal(run_program(out, "registrations", "--dir", missing, NULL), 3);
+    assert_int_equal(run_program(out, "registrations", "--dir", f->dps.dir, "--id", "nobody", NULL), 3);
+    assert_int_equal(run_program(out, "registrations", "--dir", f->dps.dir, "--json", NULL), 0);
+    assert_string_equal(out, "[]\n");
+    assert_int_equal(run_program(out, "registrations", "--help", NULL), 0);
+    assert_memory_equal(out, "Usage: keynym-dps registrations ", 32);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_kill_and_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_connections, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_signals, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_silence, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_conflicts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_server_certificate, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_renewal_and_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_groups, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_use, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

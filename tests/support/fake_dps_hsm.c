@@ -1,0 +1,138 @@
+#include "fake_dps_hsm.h"
+
+#include "../../hsm_api/hsm_client_data.h"
+#include "../../hsm_api/keynym_hsm.h"
+
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+fake_hsm_settings fake_hsm;
+atomic_int fake_hsm_handles;
+
+static char loaded_name[128], loaded_certificate[16384], loaded_key[16384], last_error[512];
+
+static char *copy(const char *text)
+{
+    return text ? strdup(text) : NULL;
+}
+
+static HSM_CLIENT_HANDLE create(void)
+{
+    if (fake_hsm.create_fails)
+        return NULL;
+    atomic_fetch_add(&fake_hsm_handles, 1);
+    return malloc(1);
+}
+
+static void destroy(HSM_CLIENT_HANDLE handle)
+{
+    atomic_fetch_sub(&fake_hsm_handles, 1);
+    free(handle);
+}
+
+static char *get_certificate(HSM_CLIENT_HANDLE handle)
+{
+    (void)handle;
+    return copy(fake_hsm.certificate);
+}
+
+static char *get_key(HSM_CLIENT_HANDLE handle)
+{
+    (void)handle;
+    return copy(fake_hsm.key);
+}
+
+static char *get_common_name(HSM_CLIENT_HANDLE handle)
+{
+    (void)handle;
+    return copy(fake_hsm.common_name);
+}
+
+int hsm_client_x509_init(void)
+{
+    return fake_hsm.init_fails ? 1 : 0;
+}
+
+void hsm_client_x509_deinit(void)
+{
+}
+
+int hsm_client_tpm_init(void)
+{
+    return 0;
+}
+
+void hsm_client_tpm_deinit(void)
+{
+}
+
+const HSM_CLIENT_X509_INTERFACE *hsm_client_x509_interface(void)
+{
+    static const HSM_CLIENT_X509_INTERFACE whole = {create, destroy, get_certificate, get_key,
+                                                    get_common_name};
+    static const HSM_CLIENT_X509_INTERFACE part = {create, destroy, get_certificate, NULL, get_common_name};
+
+    return fake_hsm.lacks_a_function ? &part : &whole;
+}
+
+const HSM_CLIENT_TPM_INTERFACE *hsm_client_tpm_interface(void)
+{
+    return NULL;
+}
+
+const HSM_CLIENT_KEY_INTERFACE *hsm_client_key_interface(void)
+{
+    return NULL;
+}
+
+static int load(const char *path, char *text, size_t capacity)
+{
+    FILE *file = fopen(path, "r");
+    size_t size;
+
+    if (!file) {
+        (void)snprintf(last_error, sizeof last_error, "%s: cannot be opened", path);
+        return 1;
+    }
+    size = fread(text, 1, capacity - 1, file);
+    text[size] = '\0';
+    (void)fclose(file);
+    return 0;
+}
+
+static void load_name(void)
+{
+    BIO *bio = BIO_new_mem_buf(loaded_certificate, -1);
+    X509 *certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+
+    if (certificate)
+        (void)X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, loaded_name,
+                                        (int)sizeof loaded_name);
+    X509_free(certificate);
+    BIO_free(bio);
+}
+
+int keynym_hsm_set_x509(const keynym_hsm_x509_config *config)
+{
+    if (config->key) {
+        if (load(config->key, loaded_key, sizeof loaded_key))
+            return 1;
+        fake_hsm.key = loaded_key;
+    }
+    if (config->certificate) {
+        if (load(config->certificate, loaded_certificate, sizeof loaded_certificate))
+            return 1;
+        load_name();
+        fake_hsm.certificate = loaded_certificate;
+        fake_hsm.common_name = loaded_name;
+    }
+    return 0;
+}
+
+const char *keynym_hsm_last_error(void)
+{
+    return last_error;
+}

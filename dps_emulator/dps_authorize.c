@@ -66,7 +66,8 @@ static bool load_group(const dps_group *group, void *user)
         l->failed = true;
     }
     if (l->failed)
-        dps_log(DPS_LOG_ERROR, "enrollment group \"%s\" cannot be loaded; delete it and create it again", group->id);
+        dps_log(DPS_LOG_ERROR, "enrollment group \"%s\" cannot be loaded; delete it and create it again",
+                group->id);
     X509_free(cert);
     return !l->failed;
 }
@@ -109,7 +110,8 @@ static void refuse(dps_decision *decision, dps_error error, const char *fmt, ...
 
 static void refuse_chain(dps_decision *decision, const dps_chain_result *result)
 {
-    const char *which = result->depth == 0 ? "The device certificate" : "A CA certificate of the device's chain";
+    const char *which =
+        result->depth == 0 ? "The device certificate" : "A CA certificate of the device's chain";
     switch (result->verdict) {
     case DPS_CHAIN_UNKNOWN_CA:
         refuse(decision, DPS_ERR_UNAUTHORIZED, "CA certificate not found");
@@ -143,7 +145,8 @@ static bool check_name(X509 *leaf, dps_span registration_id, dps_decision *decis
     case DPS_CN_OK:
         if (dps_text_equal_nocase(cn, strlen(cn), registration_id.at, registration_id.len))
             return true;
-        refuse(decision, DPS_ERR_UNAUTHORIZED, "The common name of the device certificate is not the registration id");
+        refuse(decision, DPS_ERR_UNAUTHORIZED,
+               "The common name of the device certificate is not the registration id");
         return false;
     case DPS_CN_MISSING:
         refuse(decision, DPS_ERR_UNAUTHORIZED, "The device certificate has no common name");
@@ -152,7 +155,8 @@ static bool check_name(X509 *leaf, dps_span registration_id, dps_decision *decis
         refuse(decision, DPS_ERR_UNAUTHORIZED, "The device certificate has more than one common name");
         return false;
     case DPS_CN_INVALID:
-        refuse(decision, DPS_ERR_UNAUTHORIZED, "The common name of the device certificate is no registration id");
+        refuse(decision, DPS_ERR_UNAUTHORIZED,
+               "The common name of the device certificate is no registration id");
         return false;
     }
     return false;

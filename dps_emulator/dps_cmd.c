@@ -5,8 +5,9 @@
 #include <string.h>
 
 const dps_cmd *const dps_cmds[] = {
-    &dps_cmd_serve,      &dps_cmd_group_create, &dps_cmd_group_list,    &dps_cmd_group_show,    &dps_cmd_group_delete,
-    &dps_cmd_group_enable, &dps_cmd_group_disable, &dps_cmd_registrations, NULL,
+    &dps_cmd_serve,         &dps_cmd_group_create,  &dps_cmd_group_list,
+    &dps_cmd_group_show,    &dps_cmd_group_delete,  &dps_cmd_group_enable,
+    &dps_cmd_group_disable, &dps_cmd_registrations, NULL,
 };
 
 static void print_overview(FILE *out)
@@ -165,7 +166,7 @@ int dps_cmd_main(int argc, char **argv)
         print_overview(argc < 3 ? stderr : stdout);
         return argc < 3 ? DPS_EXIT_USAGE : DPS_EXIT_OK;
     }
-    fprintf(stderr, "keynym-dps: there is no command \"%s%s%s\"; \"keynym-dps --help\" lists the commands\n", argv[1],
-            strcmp(argv[1], "group") == 0 ? " " : "", strcmp(argv[1], "group") == 0 ? argv[2] : "");
+    fprintf(stderr, "keynym-dps: there is no command \"%s%s%s\"; \"keynym-dps --help\" lists the commands\n",
+            argv[1], strcmp(argv[1], "group") == 0 ? " " : "", strcmp(argv[1], "group") == 0 ? argv[2] : "");
     return DPS_EXIT_USAGE;
 }

@@ -11,9 +11,9 @@
 #include "dps_fail.h"
 
 typedef struct dps_cmd {
-    const char *name;    /* "serve", "group create" */
-    const char *summary; /* one line for the list of commands */
-    const char *help;    /* everything after "Usage: keynym-dps " */
+    const char *name;                                             /* "serve", "group create" */
+    const char *summary;                                          /* one line for the list of commands */
+    const char *help;                                             /* everything after "Usage: keynym-dps " */
     int (*run)(const struct dps_cmd *cmd, int argc, char **argv); /* argv[0] is the last word of the name */
 } dps_cmd;
 
@@ -40,17 +40,19 @@ int dps_cmd_usage(const dps_cmd *cmd, const char *fmt, ...) DPS_PRINTF(2, 3);
 
 /* Options of a command, parsed alike by all of them: "--name value" and "--name=value". */
 typedef struct dps_opt {
-    const char *name;     /* without the dashes */
-    const char **value;   /* where the value goes; NULL for a flag */
+    const char *name;   /* without the dashes */
+    const char **value; /* where the value goes; NULL for a flag */
     bool *flag;
-    const char **values;  /* instead of value: an array of values_max, for options that may be repeated */
+    const char **values; /* instead of value: an array of values_max, for options that may be repeated */
     size_t values_max;
     size_t *values_count;
     bool required;
 } dps_opt;
 
-/* True: go on. False: return *@ret_exit (help was printed, or the mistake was). @opts ends with a NULL name. */
-DPS_MUST_CHECK bool dps_cmd_options(const dps_cmd *cmd, int argc, char **argv, const dps_opt *opts, int *ret_exit);
+/* True: go on. False: return *@ret_exit (help was printed, or the mistake was). @opts ends with a NULL name.
+ */
+DPS_MUST_CHECK bool dps_cmd_options(const dps_cmd *cmd, int argc, char **argv, const dps_opt *opts,
+                                    int *ret_exit);
 /* A decimal number of @min..@max. */
 DPS_MUST_CHECK bool dps_cmd_number(const char *text, long min, long max, long *ret_number);
 

@@ -21,17 +21,19 @@ static int store_failed(const dps_cmd *cmd, const dps_store *store, const char *
 {
     dps_fail fail;
     if (result == DPS_STORE_NOT_FOUND)
-        dps_fail_set(&fail, DPS_EXIT_NOT_FOUND, "there is no group \"%s\"; \"keynym-dps group list\" shows what there is",
-                     id);
+        dps_fail_set(&fail, DPS_EXIT_NOT_FOUND,
+                     "there is no group \"%s\"; \"keynym-dps group list\" shows what there is", id);
     else
-        dps_fail_set(&fail, DPS_EXIT_FAILED, "the database refuses the command: %s", dps_store_message(store));
+        dps_fail_set(&fail, DPS_EXIT_FAILED, "the database refuses the command: %s",
+                     dps_store_message(store));
     return dps_cmd_failed(cmd, &fail);
 }
 
 static const char help_create[] =
     "group create --dir STATE --id NAME --certificate FILE [OPTION]...\n"
     "\n"
-    "Creates an enrollment group: devices whose certificate chain leads to FILE may register. FILE is a root or\n"
+    "Creates an enrollment group: devices whose certificate chain leads to FILE may register. FILE is a root "
+    "or\n"
     "an intermediate CA certificate. A running server knows the group at its next request.\n"
     "\n"
     "  --dir STATE          state folder; made when missing\n"
@@ -73,10 +75,11 @@ static bool add_group(const group_options *o, const dps_group *group, dps_fail *
         break;
     case DPS_STORE_CONFLICT:
         if (dps_text_equal_nocase(holder, strlen(holder), o->id, strlen(o->id)))
-            dps_fail_set(fail, DPS_EXIT_CONFLICT, "the group \"%s\" exists; delete it first, or take another --id", holder);
+            dps_fail_set(fail, DPS_EXIT_CONFLICT,
+                         "the group \"%s\" exists; delete it first, or take another --id", holder);
         else
-            dps_fail_set(fail, DPS_EXIT_CONFLICT, "the group \"%s\" has this certificate already; delete that group first",
-                         holder);
+            dps_fail_set(fail, DPS_EXIT_CONFLICT,
+                         "the group \"%s\" has this certificate already; delete that group first", holder);
         break;
     case DPS_STORE_NOT_FOUND:
     case DPS_STORE_FAILED:
@@ -112,12 +115,15 @@ static int run_create(const dps_cmd *cmd, int argc, char **argv)
     X509 *cert = dps_x509_read_pem(o.certificate, &fail);
     if (cert == NULL)
         return dps_cmd_failed(cmd, &fail);
-    bool ok = dps_x509_is_ca(cert) ||
-              dps_fail_set(&fail, DPS_EXIT_FAILED,
-                           "\"%s\" is not a CA certificate (basicConstraints CA:TRUE); give the certificate that signs the "
-                           "devices' certificates",
-                           o.certificate);
-    ok = ok && (dps_cert_info_of(cert, &info) || dps_fail_set(&fail, DPS_EXIT_FAILED, "the certificate cannot be read"));
+    bool ok =
+        dps_x509_is_ca(cert) ||
+        dps_fail_set(
+            &fail, DPS_EXIT_FAILED,
+            "\"%s\" is not a CA certificate (basicConstraints CA:TRUE); give the certificate that signs the "
+            "devices' certificates",
+            o.certificate);
+    ok = ok && (dps_cert_info_of(cert, &info) ||
+                dps_fail_set(&fail, DPS_EXIT_FAILED, "the certificate cannot be read"));
     ok = ok && fill_group(&o, cert, &group, &fail) && add_group(&o, &group, &fail);
     if (ok)
         printf("group \"%s\" created: %s, until %s\n", group.id, info.subject, info.not_after);
@@ -151,12 +157,14 @@ static cJSON *group_json(const dps_group *group)
     dps_time_format(group->updated_ms, updated);
     cJSON *root = cJSON_CreateObject();
     cJSON *cert = dps_json_cert_info(group_cert_info(group, &info) ? &info : NULL);
-    bool ok = cJSON_AddStringToObject(root, "enrollmentGroupId", group->id) != NULL &&
-              cJSON_AddStringToObject(root, "provisioningStatus", group->enabled ? "enabled" : "disabled") != NULL &&
-              (group->hub[0] == '\0' || cJSON_AddStringToObject(root, "iotHubHostName", group->hub) != NULL) &&
-              cJSON_AddStringToObject(root, "etag", group->etag) != NULL &&
-              cJSON_AddStringToObject(root, "createdDateTimeUtc", created) != NULL &&
-              cJSON_AddStringToObject(root, "lastUpdatedDateTimeUtc", updated) != NULL;
+    bool ok =
+        cJSON_AddStringToObject(root, "enrollmentGroupId", group->id) != NULL &&
+        cJSON_AddStringToObject(root, "provisioningStatus", group->enabled ? "enabled" : "disabled") !=
+            NULL &&
+        (group->hub[0] == '\0' || cJSON_AddStringToObject(root, "iotHubHostName", group->hub) != NULL) &&
+        cJSON_AddStringToObject(root, "etag", group->etag) != NULL &&
+        cJSON_AddStringToObject(root, "createdDateTimeUtc", created) != NULL &&
+        cJSON_AddStringToObject(root, "lastUpdatedDateTimeUtc", updated) != NULL;
     if (ok && cert != NULL && cJSON_AddItemToObject(root, "certificate", cert))
         return root;
     cJSON_Delete(cert);
@@ -248,14 +256,15 @@ static dps_store_result act_show(dps_store *store, const char *id)
     return printed ? DPS_STORE_OK : DPS_STORE_FAILED;
 }
 
-static const char help_delete[] = "group delete --dir STATE --id NAME\n"
-                                  "\n"
-                                  "Deletes an enrollment group. Its devices are refused from the next request on; what is\n"
-                                  "known about their registrations stays.\n"
-                                  "\n"
-                                  "  --dir STATE   state folder\n"
-                                  "  --id NAME     name of the group\n"
-                                  "  --help        this text\n";
+static const char help_delete[] =
+    "group delete --dir STATE --id NAME\n"
+    "\n"
+    "Deletes an enrollment group. Its devices are refused from the next request on; what is\n"
+    "known about their registrations stays.\n"
+    "\n"
+    "  --dir STATE   state folder\n"
+    "  --id NAME     name of the group\n"
+    "  --help        this text\n";
 
 static dps_store_result act_delete(dps_store *store, const char *id)
 {

@@ -13,8 +13,10 @@
 static const char help[] =
     "registrations --dir STATE [--id ID] [--json]\n"
     "\n"
-    "Shows what the server saw: every device that registered or was refused, its certificate, the TLS version,\n"
-    "cipher suite and client signature of its connection, and the enrollment group to which its chain was verified.\n"
+    "Shows what the server saw: every device that registered or was refused, its certificate, the TLS "
+    "version,\n"
+    "cipher suite and client signature of its connection, and the enrollment group to which its chain was "
+    "verified.\n"
     "\n"
     "  --dir STATE   state folder\n"
     "  --id ID       only this registration id; exit code 3 when nothing is known about it\n"
@@ -65,7 +67,8 @@ static bool add_refusal(cJSON *object, const dps_refusal *refusal)
     cJSON *last = cJSON_AddObjectToObject(object, "lastRefusal");
     return cJSON_AddNumberToObject(last, "errorCode", refusal->error_code) != NULL &&
            cJSON_AddStringToObject(last, "message", refusal->message) != NULL &&
-           cJSON_AddStringToObject(last, "timestampUtc", when) != NULL && add_evidence(last, &refusal->evidence, NULL);
+           cJSON_AddStringToObject(last, "timestampUtc", when) != NULL &&
+           add_evidence(last, &refusal->evidence, NULL);
 }
 
 static const char *status_of(const dps_registration *r)
@@ -89,7 +92,8 @@ static cJSON *registration_json(const dps_registration *r, const dps_refusal *re
               cJSON_AddStringToObject(root, "lastUpdatedDateTimeUtc", updated) != NULL &&
               cJSON_AddStringToObject(root, "etag", r->etag) != NULL &&
               cJSON_AddRawToObject(root, "payload", r->payload != NULL ? r->payload : "{}") != NULL &&
-              add_evidence(root, &r->evidence, r->group_id) && (refusal == NULL || add_refusal(root, refusal));
+              add_evidence(root, &r->evidence, r->group_id) &&
+              (refusal == NULL || add_refusal(root, refusal));
     if (!ok) {
         cJSON_Delete(root);
         return NULL;
@@ -112,8 +116,8 @@ static void print_evidence(const dps_evidence *e, const char *indent)
     dps_cert_info info;
     if (read_leaf(e, &info)) {
         printf("%scertificate  %s, issued by %s\n", indent, info.subject, info.issuer);
-        printf("%s             serial %s, version %ld, %s to %s\n", indent, info.serial, info.version, info.not_before,
-               info.not_after);
+        printf("%s             serial %s, version %ld, %s to %s\n", indent, info.serial, info.version,
+               info.not_before, info.not_after);
         printf("%s             SHA-1 %s\n", indent, info.sha1);
         printf("%s             SHA-256 %s\n", indent, info.sha256);
     } else {
@@ -247,8 +251,9 @@ static int run(const dps_cmd *cmd, int argc, char **argv)
             show_one(&l, id);
         else
             show_all(&l);
-        ok = !l.failed || dps_fail_set(&fail, DPS_EXIT_FAILED, "the database cannot be read: %s; run the command again",
-                                       dps_store_message(l.store));
+        ok = !l.failed ||
+             dps_fail_set(&fail, DPS_EXIT_FAILED, "the database cannot be read: %s; run the command again",
+                          dps_store_message(l.store));
     }
     if (ok && id != NULL && l.count == 0)
         ok = dps_fail_set(&fail, DPS_EXIT_NOT_FOUND,

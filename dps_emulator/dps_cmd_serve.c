@@ -27,8 +27,10 @@ enum {
 static const char help[] =
     "serve --dir STATE [OPTION]...\n"
     "\n"
-    "Serves the device API of the Device Provisioning Service. When it listens it prints one line of JSON on\n"
-    "stdout: {\"idScope\",\"mqtt\":{\"host\",\"port\"},\"ca\",\"pid\"}. It logs to stderr and ends at SIGTERM or SIGINT.\n"
+    "Serves the device API of the Device Provisioning Service. When it listens it prints one line of JSON "
+    "on\n"
+    "stdout: {\"idScope\",\"mqtt\":{\"host\",\"port\"},\"ca\",\"pid\"}. It logs to stderr and ends at "
+    "SIGTERM or SIGINT.\n"
     "\n"
     "  --dir STATE         folder for database, certificates and keys; made when missing, mode 0700\n"
     "  --mqtt-port N       MQTT over TLS; 0 takes a free port (default 8883)\n"
@@ -44,11 +46,13 @@ static const char help[] =
     "  --log-level LEVEL   error, warn, info or debug (default info)\n"
     "  --help              this text\n"
     "\n"
-    "Without --cert a throw-away CA (STATE/ca.pem) and a server certificate are made at the first start and kept.\n"
+    "Without --cert a throw-away CA (STATE/ca.pem) and a server certificate are made at the first start and "
+    "kept.\n"
     "Clients trust STATE/ca.pem.\n";
 
 typedef struct serve_options {
-    const char *dir, *mqtt_port, *bind, *cert, *key, *hub, *retry_after, *assign_after, *connect_timeout, *log_level;
+    const char *dir, *mqtt_port, *bind, *cert, *key, *hub, *retry_after, *assign_after, *connect_timeout,
+        *log_level;
     const char *names[DPS_TLS_NAMES_MAX];
     size_t name_count;
     long mqtt_port_number, retry_after_s, assign_after_s, connect_timeout_s;
@@ -68,7 +72,8 @@ static int check_options(const dps_cmd *cmd, serve_options *o)
         return dps_cmd_usage(cmd, "--retry-after \"%s\" is not a number of 0..300", o->retry_after);
     if (o->assign_after != NULL && !dps_cmd_number(o->assign_after, 0, SECONDS_MAX, &o->assign_after_s))
         return dps_cmd_usage(cmd, "--assign-after \"%s\" is not a number of 0..300", o->assign_after);
-    if (o->connect_timeout != NULL && !dps_cmd_number(o->connect_timeout, 1, SECONDS_MAX, &o->connect_timeout_s))
+    if (o->connect_timeout != NULL &&
+        !dps_cmd_number(o->connect_timeout, 1, SECONDS_MAX, &o->connect_timeout_s))
         return dps_cmd_usage(cmd, "--connect-timeout \"%s\" is not a number of 1..300", o->connect_timeout);
     if (o->log_level != NULL && !dps_log_level_parse(o->log_level, &level))
         return dps_cmd_usage(cmd, "--log-level \"%s\" is not error, warn, info or debug", o->log_level);
@@ -92,7 +97,8 @@ static bool is_wildcard(const char *address)
 }
 
 /* Clients connect to the bound address, so it has to be a name of the certificate. */
-static bool prepare_tls(const serve_options *o, const dps_state *state, dps_tls_files *ret_files, dps_fail *fail)
+static bool prepare_tls(const serve_options *o, const dps_state *state, dps_tls_files *ret_files,
+                        dps_fail *fail)
 {
     if (o->cert != NULL)
         return dps_tls_check_own(o->cert, o->key, ret_files, fail);
@@ -152,12 +158,13 @@ static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
     if (!dps_state_lock(state, fail) || !dps_state_open_store(o->dir, true, &store, fail) ||
         !prepare_tls(o, state, tls, fail) || !dps_service_new(store, &service_config, &service, fail))
         goto out;
-    const dps_server_config server_config = {
+    dps_server_config server_config = {
         .bind = o->bind,
         .tls = tls,
         .connect_timeout_s = (unsigned)o->connect_timeout_s,
-        .ports = {(int)o->mqtt_port_number},
     };
+    for (size_t i = 0; dps_transports[i] != NULL; i++)
+        server_config.ports[i] = dps_transports[i] == &dps_transport_mqtt ? (int)o->mqtt_port_number : -1;
     if (!dps_server_new(service, &server_config, &server, fail) || !announce(service, server, o, tls, fail))
         goto out;
     dps_log(DPS_LOG_INFO, "listening on %s port %d (MQTT), id scope %s", o->bind, dps_server_port(server, 0),
@@ -191,7 +198,8 @@ static int run(const dps_cmd *cmd, int argc, char **argv)
     int exit_code;
     dps_state state;
     dps_fail fail;
-    if (!dps_cmd_options(cmd, argc, argv, opts, &exit_code) || (exit_code = check_options(cmd, &o)) != DPS_EXIT_OK)
+    if (!dps_cmd_options(cmd, argc, argv, opts, &exit_code) ||
+        (exit_code = check_options(cmd, &o)) != DPS_EXIT_OK)
         return exit_code;
     if (!dps_state_open(o.dir, true, &state, &fail))
         return dps_cmd_failed(cmd, &fail);

@@ -2,14 +2,15 @@
  * Ownership: rows are constant.
  * Errors:    these are the errors a device sees.
  * Threads:   constant data.
- * Spec:      401002, 404201 and 404202 are seen from the cloud; the other codes follow its numbering and are our choice. */
+ * Spec:      401002, 404201 and 404202 are seen from the cloud; the other codes follow its numbering and are
+ * our choice. */
 #ifndef DPS_ERROR_H
 #define DPS_ERROR_H
 
 typedef enum dps_error {
-    DPS_ERR_BAD_REQUEST,         /* the body cannot be parsed */
+    DPS_ERR_BAD_REQUEST, /* the body cannot be parsed */
     DPS_ERR_API_VERSION,
-    DPS_ERR_INVALID_ARGUMENT,    /* a value is not allowed */
+    DPS_ERR_INVALID_ARGUMENT, /* a value is not allowed */
     DPS_ERR_UNAUTHORIZED,
     DPS_ERR_REGISTRATION_UNKNOWN,
     DPS_ERR_OPERATION_UNKNOWN,

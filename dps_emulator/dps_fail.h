@@ -25,7 +25,8 @@ typedef struct dps_fail {
     char text[512];
 } dps_fail;
 
-/* Fills @fail and returns false, so that "return dps_fail_set(...)" reads as what it does. @fail may be NULL. */
+/* Fills @fail and returns false, so that "return dps_fail_set(...)" reads as what it does. @fail may be NULL.
+ */
 bool dps_fail_set(dps_fail *fail, enum dps_exit exit_code, const char *fmt, ...) DPS_PRINTF(3, 4);
 
 #endif

@@ -2,8 +2,8 @@
  * Ownership: borrows the text; outputs are buffers of the caller.
  * Errors:    a value of dps_id_verdict; dps_id_verdict_text() says it in words.
  * Threads:   pure functions.
- * Spec:      facts of the service: registration ids and group ids are case-insensitive, at most 128 characters,
- *            alphanumeric plus '-', '.', '_', ':', the last one alphanumeric or a dash. */
+ * Spec:      facts of the service: registration ids and group ids are case-insensitive, at most 128
+ * characters, alphanumeric plus '-', '.', '_', ':', the last one alphanumeric or a dash. */
 #ifndef DPS_ID_H
 #define DPS_ID_H
 

@@ -57,6 +57,11 @@ static bool read_members(const cJSON *root, dps_register_body *ret_body, const c
         body.payload = cJSON_PrintUnformatted(payload);
         if (body.payload == NULL)
             return false;
+        if (strlen(body.payload) > DPS_PAYLOAD_MAX) {
+            *ret_problem = "the payload is longer than 8192 bytes";
+            free(body.payload);
+            return false;
+        }
     }
     *ret_body = body;
     return true;
@@ -128,7 +133,8 @@ static bool add(cJSON *object, const char *name, cJSON *item)
     return false;
 }
 
-static bool add_x509(cJSON *state, const char *group_id, const dps_cert_info *leaf, const dps_cert_info *group_cert)
+static bool add_x509(cJSON *state, const char *group_id, const dps_cert_info *leaf,
+                     const dps_cert_info *group_cert)
 {
     cJSON *x509 = cJSON_AddObjectToObject(state, "x509");
     return x509 != NULL && add(x509, "certificateInfo", dps_json_cert_info(leaf)) &&
@@ -156,8 +162,8 @@ static bool add_state(cJSON *root, const dps_registration *r, const dps_cert_inf
            cJSON_AddRawToObject(state, "payload", r->payload != NULL ? r->payload : "{}") != NULL;
 }
 
-char *dps_json_assigned(const char *operation_id, const dps_registration *registration, const dps_cert_info *leaf,
-                        const dps_cert_info *group_cert)
+char *dps_json_assigned(const char *operation_id, const dps_registration *registration,
+                        const dps_cert_info *leaf, const dps_cert_info *group_cert)
 {
     cJSON *root = cJSON_CreateObject();
     if (cJSON_AddStringToObject(root, "operationId", operation_id) == NULL ||

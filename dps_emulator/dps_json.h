@@ -14,13 +14,17 @@
 
 struct cJSON;
 
+enum {
+    DPS_PAYLOAD_MAX = 8 * 1024
+}; /* bytes of JSON text; it comes back in the answer, which has a limit too */
+
 typedef struct dps_register_body {
     char registration_id[DPS_ID_LEN]; /* empty when it was not given */
     char *payload;                    /* JSON text; NULL when it was not given. The caller frees it. */
 } dps_register_body;
 
-/* An empty body, or only white space, is a request without a body. On failure @ret_problem is a constant sentence,
- * and @ret_error says which error it is; @ret_body is untouched. */
+/* An empty body, or only white space, is a request without a body. On failure @ret_problem is a constant
+ * sentence, and @ret_error says which error it is; @ret_body is untouched. */
 DPS_MUST_CHECK bool dps_json_parse_register(dps_span text, dps_register_body *ret_body, dps_error *ret_error,
                                             const char **ret_problem);
 
@@ -32,7 +36,8 @@ DPS_MUST_CHECK char *dps_json_assigned(const char *operation_id, const dps_regis
 
 DPS_MUST_CHECK char *dps_json_error(int error_code, const char *message, int64_t now_ms);
 
-/* {"subjectName",...,"version"}, the service's X509CertificateInfo; NULL @info gives {}. For the admin commands. */
+/* {"subjectName",...,"version"}, the service's X509CertificateInfo; NULL @info gives {}. For the admin
+ * commands. */
 DPS_MUST_CHECK struct cJSON *dps_json_cert_info(const dps_cert_info *info);
 
 /* Prints on one line and deletes @root (may be NULL: returns NULL). */

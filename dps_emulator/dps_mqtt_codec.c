@@ -121,7 +121,8 @@ void dps_mqtt_reader_free(dps_mqtt_reader *reader)
     *reader = (dps_mqtt_reader){0};
 }
 
-/* A cursor over the body; the first field that does not fit sets @err and all further reads return nothing. */
+/* A cursor over the body; the first field that does not fit sets @err and all further reads return nothing.
+ */
 typedef struct cursor {
     const uint8_t *at;
     size_t left;
@@ -258,7 +259,8 @@ dps_mqtt_err dps_mqtt_parse_publish(const dps_mqtt_frame *frame, dps_mqtt_publis
         return DPS_MQTT_E_FLAGS;
     if (qos > 0 && packet_id == 0)
         return DPS_MQTT_E_PACKET_ID;
-    if (topic.len == 0 || memchr(topic.at, '#', topic.len) != NULL || memchr(topic.at, '+', topic.len) != NULL)
+    if (topic.len == 0 || memchr(topic.at, '#', topic.len) != NULL ||
+        memchr(topic.at, '+', topic.len) != NULL)
         return DPS_MQTT_E_TOPIC; /* 3.3.2.1 */
     *ret = (dps_mqtt_publish){
         .topic = topic,

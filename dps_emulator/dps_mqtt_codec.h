@@ -1,9 +1,9 @@
 /* Units:     lengths in bytes; DPS_MQTT_PACKET_MAX is the "remaining length" that a peer may announce.
- * Ownership: frames and spans point into the reader or into the caller's bytes and are valid until the reader is
- *            fed again; a reader owns at most one body buffer, of the announced length.
- * Errors:    a value of dps_mqtt_err; every one of them means: close the connection.
- * Threads:   a reader belongs to one connection; the functions are pure (bytes in, struct out).
- * Spec:      MQTT 3.1.1 (OASIS, 29 October 2014), server side, section numbers at the functions. */
+ * Ownership: frames and spans point into the reader or into the caller's bytes and are valid until the reader
+ * is fed again; a reader owns at most one body buffer, of the announced length. Errors:    a value of
+ * dps_mqtt_err; every one of them means: close the connection. Threads:   a reader belongs to one connection;
+ * the functions are pure (bytes in, struct out). Spec:      MQTT 3.1.1 (OASIS, 29 October 2014), server side,
+ * section numbers at the functions. */
 #ifndef DPS_MQTT_CODEC_H
 #define DPS_MQTT_CODEC_H
 
@@ -66,8 +66,8 @@ typedef struct dps_mqtt_reader {
     bool in_body;
 } dps_mqtt_reader;
 
-/* Reads from @bytes until a packet is complete or they are used up. @ret_used says how many were taken, also on
- * failure. @ret_complete: a frame is in @ret_frame; call again with the rest. (2.2) */
+/* Reads from @bytes until a packet is complete or they are used up. @ret_used says how many were taken, also
+ * on failure. @ret_complete: a frame is in @ret_frame; call again with the rest. (2.2) */
 DPS_MUST_CHECK dps_mqtt_err dps_mqtt_reader_feed(dps_mqtt_reader *reader, const uint8_t *bytes, size_t n,
                                                  size_t *ret_used, bool *ret_complete,
                                                  dps_mqtt_frame *ret_frame);
@@ -99,11 +99,15 @@ typedef struct dps_mqtt_filters {
 } dps_mqtt_filters;
 
 /* Outputs are untouched on failure. @frame->type says which one may be called. */
-DPS_MUST_CHECK dps_mqtt_err dps_mqtt_parse_connect(const dps_mqtt_frame *frame, dps_mqtt_connect *ret);   /* 3.1 */
-DPS_MUST_CHECK dps_mqtt_err dps_mqtt_parse_publish(const dps_mqtt_frame *frame, dps_mqtt_publish *ret);   /* 3.3 */
-DPS_MUST_CHECK dps_mqtt_err dps_mqtt_parse_puback(const dps_mqtt_frame *frame, uint16_t *ret_packet_id);  /* 3.4 */
-DPS_MUST_CHECK dps_mqtt_err dps_mqtt_parse_filters(const dps_mqtt_frame *frame, dps_mqtt_filters *ret);   /* 3.8, 3.10 */
-DPS_MUST_CHECK dps_mqtt_err dps_mqtt_parse_empty(const dps_mqtt_frame *frame);                            /* 3.12, 3.14 */
+DPS_MUST_CHECK dps_mqtt_err dps_mqtt_parse_connect(const dps_mqtt_frame *frame,
+                                                   dps_mqtt_connect *ret); /* 3.1 */
+DPS_MUST_CHECK dps_mqtt_err dps_mqtt_parse_publish(const dps_mqtt_frame *frame,
+                                                   dps_mqtt_publish *ret); /* 3.3 */
+DPS_MUST_CHECK dps_mqtt_err dps_mqtt_parse_puback(const dps_mqtt_frame *frame,
+                                                  uint16_t *ret_packet_id); /* 3.4 */
+DPS_MUST_CHECK dps_mqtt_err dps_mqtt_parse_filters(const dps_mqtt_frame *frame,
+                                                   dps_mqtt_filters *ret);     /* 3.8, 3.10 */
+DPS_MUST_CHECK dps_mqtt_err dps_mqtt_parse_empty(const dps_mqtt_frame *frame); /* 3.12, 3.14 */
 
 /* Encoders write into @out of @cap bytes and return the length, or 0 when it does not fit. */
 size_t dps_mqtt_put_connack(uint8_t *out, size_t cap, uint8_t return_code);

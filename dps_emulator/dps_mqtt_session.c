@@ -173,11 +173,14 @@ static void on_connect(dps_mqtt_session *s, const dps_mqtt_frame *frame)
         return;
     }
     if (connect.has_password) {
-        refuse_connect(s, CONNACK_NOT_AUTHORIZED, "CONNECT has a password: this version knows X.509 attestation only");
+        refuse_connect(s, CONNACK_NOT_AUTHORIZED,
+                       "CONNECT has a password: this version knows X.509 attestation only");
         return;
     }
-    unsigned patience_s = connect.keepalive_s + (connect.keepalive_s + 1u) / 2u; /* 3.1.2.10: one and a half times */
-    s->timeout_s = patience_s > 0 && patience_s < DPS_MQTT_IDLE_TIMEOUT_S ? patience_s : DPS_MQTT_IDLE_TIMEOUT_S;
+    unsigned patience_s =
+        connect.keepalive_s + (connect.keepalive_s + 1u) / 2u; /* 3.1.2.10: one and a half times */
+    s->timeout_s =
+        patience_s > 0 && patience_s < DPS_MQTT_IDLE_TIMEOUT_S ? patience_s : DPS_MQTT_IDLE_TIMEOUT_S;
     s->state = STATE_CONNECTED;
     dps_log(DPS_LOG_DEBUG, "%s: CONNECT as \"%.*s\", keepalive %u s", s->peer->address,
             (int)connect.client_id.len, connect.client_id.at, connect.keepalive_s);
@@ -199,7 +202,8 @@ static void on_subscribe(dps_mqtt_session *s, const dps_mqtt_frame *frame)
             s->subscribed = true;
             s->response_qos = codes[i];
         } else {
-            dps_log(DPS_LOG_WARN, "%s: subscription to \"%.*s\" refused; only " DPS_TOPIC_RES_FILTER " exists",
+            dps_log(DPS_LOG_WARN,
+                    "%s: subscription to \"%.*s\" refused; only " DPS_TOPIC_RES_FILTER " exists",
                     s->peer->address, (int)filters.filter[i].len, filters.filter[i].at);
             codes[i] = SUBACK_FAILURE;
         }
@@ -234,7 +238,8 @@ static void publish_response(dps_mqtt_session *s, dps_span rid, const dps_respon
         return;
     }
     if (!s->subscribed) {
-        dps_log(DPS_LOG_WARN, "%s: an answer is not sent: the client did not subscribe to " DPS_TOPIC_RES_FILTER,
+        dps_log(DPS_LOG_WARN,
+                "%s: an answer is not sent: the client did not subscribe to " DPS_TOPIC_RES_FILTER,
                 s->peer->address);
         return;
     }
@@ -303,7 +308,8 @@ static void on_publish(dps_mqtt_session *s, const dps_mqtt_frame *frame)
     dps_topic topic;
     dps_topic_err topic_err = dps_topic_parse(publish.topic, &topic);
     if (topic_err == DPS_TOPIC_E_UNKNOWN || topic_err == DPS_TOPIC_E_LENGTH) {
-        dps_log(DPS_LOG_WARN, "%s: PUBLISH to \"%.*s\"", s->peer->address, (int)publish.topic.len, publish.topic.at);
+        dps_log(DPS_LOG_WARN, "%s: PUBLISH to \"%.*s\"", s->peer->address, (int)publish.topic.len,
+                publish.topic.at);
         close_session(s, dps_topic_err_text(topic_err));
         return;
     }
@@ -352,8 +358,9 @@ static const struct {
     dps_mqtt_type type;
     void (*handle)(dps_mqtt_session *s, const dps_mqtt_frame *frame);
 } handlers[] = {
-    {DPS_MQTT_SUBSCRIBE, on_subscribe}, {DPS_MQTT_UNSUBSCRIBE, on_unsubscribe}, {DPS_MQTT_PUBLISH, on_publish},
-    {DPS_MQTT_PUBACK, on_puback},       {DPS_MQTT_PINGREQ, on_pingreq},         {DPS_MQTT_DISCONNECT, on_disconnect},
+    {DPS_MQTT_SUBSCRIBE, on_subscribe}, {DPS_MQTT_UNSUBSCRIBE, on_unsubscribe},
+    {DPS_MQTT_PUBLISH, on_publish},     {DPS_MQTT_PUBACK, on_puback},
+    {DPS_MQTT_PINGREQ, on_pingreq},     {DPS_MQTT_DISCONNECT, on_disconnect},
 };
 
 static void on_frame(dps_mqtt_session *s, const dps_mqtt_frame *frame)

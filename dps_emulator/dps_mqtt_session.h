@@ -1,8 +1,8 @@
 /* Units:     times in seconds, lengths in bytes.
  * Ownership: borrows the service and the peer for its life; owns its input and output buffers, both capped.
- * Errors:    a violation of the protocol is logged and ends the session: dps_mqtt_session_open() becomes false.
- * Threads:   a session belongs to one connection.
- * Spec:      MQTT 3.1.1 as the device API uses it; bytes in, bytes out, whatever carries them (TLS, WebSocket).
+ * Errors:    a violation of the protocol is logged and ends the session: dps_mqtt_session_open() becomes
+ * false. Threads:   a session belongs to one connection. Spec:      MQTT 3.1.1 as the device API uses it;
+ * bytes in, bytes out, whatever carries them (TLS, WebSocket).
  *
  *   state      CONNECT        SUBSCRIBE, UNSUBSCRIBE, PUBLISH, PUBACK, PINGREQ   DISCONNECT
  *   waiting    -> connected   closed                                             closed

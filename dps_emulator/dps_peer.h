@@ -1,8 +1,8 @@
 /* Units:     none.
  * Ownership: a dps_peer holds references to its certificates; dps_peer_clear() gives them back.
- * Errors:    dps_peer_from_ssl() returns false only when out of memory; a missing certificate is not an error.
- * Threads:   belongs to one connection.
- * Spec:      the evidence that a transport has about who is at the other end; the service judges it. */
+ * Errors:    dps_peer_from_ssl() returns false only when out of memory; a missing certificate is not an
+ * error. Threads:   belongs to one connection. Spec:      the evidence that a transport has about who is at
+ * the other end; the service judges it. */
 #ifndef DPS_PEER_H
 #define DPS_PEER_H
 
@@ -18,13 +18,15 @@ enum {
     DPS_ADDRESS_LEN = 64,
 };
 
-/* Zero-initialise. Other kinds of attestation (symmetric key, TPM) add their evidence next to the certificates. */
+/* Zero-initialise. Other kinds of attestation (symmetric key, TPM) add their evidence next to the
+ * certificates. */
 typedef struct dps_peer {
-    X509 *leaf;                /* NULL: the device sent no certificate */
-    STACK_OF(X509) *untrusted; /* what it sent besides; may be NULL */
+    X509 *leaf;                 /* NULL: the device sent no certificate */
+    STACK_OF(X509) * untrusted; /* what it sent besides; may be NULL */
     char tls_version[DPS_TLS_TEXT_LEN];
     char tls_cipher[DPS_TLS_TEXT_LEN];
-    char tls_signature[DPS_TLS_TEXT_LEN]; /* of the client's CertificateVerify, e.g. "ECDSA-SHA256"; "" without one */
+    char tls_signature[DPS_TLS_TEXT_LEN]; /* of the client's CertificateVerify, e.g. "ECDSA-SHA256"; ""
+                                             without one */
     char address[DPS_ADDRESS_LEN];
 } dps_peer;
 

@@ -80,7 +80,8 @@ static unsigned raise_file_limit(void)
 static bool check_bind(const char *address, int port, const char *name, dps_fail *fail)
 {
     char service[16];
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM};
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+                             .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
     snprintf(service, sizeof(service), "%d", port);
     if (getaddrinfo(address, service, &hints, &found) != 0)
@@ -94,9 +95,10 @@ static bool check_bind(const char *address, int port, const char *name, dps_fail
         close(fd);
     freeaddrinfo(found);
     if (!ok)
-        return dps_fail_set(fail, error == EADDRINUSE ? DPS_EXIT_CONFLICT : DPS_EXIT_FAILED,
-                            "cannot listen on %s port %d: %s; stop the other program, or give --%s-port 0 for a free one",
-                            address, port, strerror(error), name);
+        return dps_fail_set(
+            fail, error == EADDRINUSE ? DPS_EXIT_CONFLICT : DPS_EXIT_FAILED,
+            "cannot listen on %s port %d: %s; stop the other program, or give --%s-port 0 for a free one",
+            address, port, strerror(error), name);
     return true;
 }
 
@@ -130,8 +132,8 @@ static bool listen_on(dps_server *server, size_t index, const dps_server_config 
     server->vhosts[index] = lws_create_vhost(server->context, &info);
     if (server->vhosts[index] == NULL || dps_server_port(server, index) <= 0)
         return dps_fail_set(fail, DPS_EXIT_FAILED,
-                            "cannot listen on %s port %d for %s; run again with --log-level debug", config->bind,
-                            config->ports[index], transport->name);
+                            "cannot listen on %s port %d for %s; run again with --log-level debug",
+                            config->bind, config->ports[index], transport->name);
     return true;
 }
 
@@ -155,15 +157,19 @@ static bool take_signals(dps_server *server, dps_fail *fail)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     signal(SIGPIPE, SIG_IGN);
-    if (sigprocmask(SIG_BLOCK, &signals, NULL) != 0 || (fd.filefd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC)) < 0)
+    if (sigprocmask(SIG_BLOCK, &signals, NULL) != 0 ||
+        (fd.filefd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC)) < 0)
         return dps_fail_set(fail, DPS_EXIT_FAILED, "cannot take signals: %s", strerror(errno));
     /* From here on libwebsockets owns the descriptor, also when it cannot use it. */
-    if (vhost == NULL || lws_adopt_descriptor_vhost(vhost, LWS_ADOPT_RAW_FILE_DESC, fd, "signals", NULL) == NULL)
-        return dps_fail_set(fail, DPS_EXIT_FAILED, "cannot watch for signals; run again with --log-level debug");
+    if (vhost == NULL ||
+        lws_adopt_descriptor_vhost(vhost, LWS_ADOPT_RAW_FILE_DESC, fd, "signals", NULL) == NULL)
+        return dps_fail_set(fail, DPS_EXIT_FAILED,
+                            "cannot watch for signals; run again with --log-level debug");
     return true;
 }
 
-bool dps_server_new(dps_service *service, const dps_server_config *config, dps_server **ret_server, dps_fail *fail)
+bool dps_server_new(dps_service *service, const dps_server_config *config, dps_server **ret_server,
+                    dps_fail *fail)
 {
     dps_server *server = calloc(1, sizeof(*server));
     if (server == NULL)
@@ -182,7 +188,8 @@ bool dps_server_new(dps_service *service, const dps_server_config *config, dps_s
     server->context = lws_create_context(&info);
     if (server->context == NULL) {
         dps_server_free(&server);
-        return dps_fail_set(fail, DPS_EXIT_FAILED, "libwebsockets does not start; run again with --log-level debug");
+        return dps_fail_set(fail, DPS_EXIT_FAILED,
+                            "libwebsockets does not start; run again with --log-level debug");
     }
     bool ok = true;
     for (size_t i = 0; ok && dps_transports[i] != NULL && i < DPS_TRANSPORTS_MAX; i++) {
@@ -206,7 +213,8 @@ bool dps_server_run(dps_server *server, dps_fail *fail)
 {
     while (!stopping) {
         if (lws_service(server->context, 0) < 0)
-            return dps_fail_set(fail, DPS_EXIT_FAILED, "the event loop failed; run again with --log-level debug");
+            return dps_fail_set(fail, DPS_EXIT_FAILED,
+                                "the event loop failed; run again with --log-level debug");
     }
     return true;
 }

@@ -14,15 +14,15 @@ enum { DPS_TRANSPORTS_MAX = 8 };
 typedef struct dps_server dps_server;
 
 typedef struct dps_server_config {
-    const char *bind;              /* an address */
-    unsigned connect_timeout_s;    /* for TCP connection, TLS handshake and first request together */
+    const char *bind;           /* an address */
+    unsigned connect_timeout_s; /* for TCP connection, TLS handshake and first request together */
     const dps_tls_files *tls;
     int ports[DPS_TRANSPORTS_MAX]; /* in the order of dps_transports; 0: any free port; -1: do not listen */
 } dps_server_config;
 
 /* Listens when it returns true. From then on SIGTERM and SIGINT are blocked and end dps_server_run(). */
-DPS_MUST_CHECK bool dps_server_new(dps_service *service, const dps_server_config *config, dps_server **ret_server,
-                                   dps_fail *fail);
+DPS_MUST_CHECK bool dps_server_new(dps_service *service, const dps_server_config *config,
+                                   dps_server **ret_server, dps_fail *fail);
 /* The port of the transport at @index of dps_transports, or -1. */
 int dps_server_port(const dps_server *server, size_t index);
 /* Serves until SIGTERM or SIGINT. False when the loop failed. */

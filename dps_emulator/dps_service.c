@@ -19,7 +19,8 @@ struct dps_service {
 
 static const char *const api_versions[] = {"2019-03-31", "2021-06-01", "2021-10-01"};
 
-bool dps_service_new(dps_store *store, const dps_service_config *config, dps_service **ret_service, dps_fail *fail)
+bool dps_service_new(dps_store *store, const dps_service_config *config, dps_service **ret_service,
+                     dps_fail *fail)
 {
     dps_service *service = calloc(1, sizeof(*service));
     if (service == NULL)
@@ -63,7 +64,8 @@ void dps_response_clear(dps_response *response)
     *response = (dps_response){0};
 }
 
-void dps_service_reject(dps_service *service, dps_error error, const char *message, dps_response *ret_response)
+void dps_service_reject(dps_service *service, dps_error error, const char *message,
+                        dps_response *ret_response)
 {
     (void)service;
     *ret_response = (dps_response){
@@ -73,9 +75,14 @@ void dps_service_reject(dps_service *service, dps_error error, const char *messa
     };
 }
 
+/* Cuts what is too long, but never inside a character. */
 static void copy_span(char *out, size_t cap, dps_span span)
 {
-    snprintf(out, cap, "%.*s", (int)(span.len < cap ? span.len : cap - 1), span.at);
+    size_t n = span.len < cap ? span.len : cap - 1;
+    while (n > 0 && n < span.len && ((unsigned char)span.at[n] & 0xc0) == 0x80)
+        n--;
+    memcpy(out, span.at, n);
+    out[n] = '\0';
 }
 
 static bool fill_evidence(const dps_peer *peer, const dps_request *request, dps_evidence *ret)
@@ -137,8 +144,8 @@ static bool api_version_known(dps_span version)
 }
 
 /* Everything that both requests have in common. Returns the group, or NULL with a response. */
-static const dps_authorized_group *authorize(dps_service *service, const dps_peer *peer, const dps_request *request,
-                                             dps_response *ret_response)
+static const dps_authorized_group *authorize(dps_service *service, const dps_peer *peer,
+                                             const dps_request *request, dps_response *ret_response)
 {
     dps_decision decision = {0};
     dps_id_verdict verdict = dps_id_check(request->registration_id);
@@ -147,7 +154,8 @@ static const dps_authorized_group *authorize(dps_service *service, const dps_pee
         snprintf(message, sizeof(message), "Invalid registration id: %s", dps_id_verdict_text(verdict));
         decide(&decision, DPS_ERR_INVALID_ARGUMENT, message);
     } else if (!api_version_known(request->api_version)) {
-        decide(&decision, DPS_ERR_API_VERSION, "Unsupported api-version; 2019-03-31, 2021-06-01 and 2021-10-01 are known");
+        decide(&decision, DPS_ERR_API_VERSION,
+               "Unsupported api-version; 2019-03-31, 2021-06-01 and 2021-10-01 are known");
     } else if (!dps_span_is(request->id_scope, service->id_scope)) {
         decide(&decision, DPS_ERR_UNAUTHORIZED, "Unauthorized: the ID scope is not the one of this service");
     } else {
@@ -166,7 +174,8 @@ static void internal_error(dps_service *service, const char *what, dps_response 
 
 /* What this registration becomes: the same device on the same hub when it was here before. */
 static bool build_registration(dps_service *service, const dps_peer *peer, const dps_request *request,
-                               const dps_authorized_group *group, dps_register_body *body, dps_registration *ret)
+                               const dps_authorized_group *group, dps_register_body *body,
+                               dps_registration *ret)
 {
     dps_registration before;
     int64_t now = dps_time_now_ms();
@@ -178,7 +187,8 @@ static bool build_registration(dps_service *service, const dps_peer *peer, const
     const char *substatus = "initialAssignment";
     memcpy(r.hub, group->hub[0] != '\0' ? group->hub : service->default_hub, sizeof(r.hub));
     memcpy(r.group_id, group->id, sizeof(r.group_id));
-    dps_store_result result = dps_store_registration_get(service->store, request->registration_id.at, &before);
+    dps_store_result result =
+        dps_store_registration_get(service->store, request->registration_id.at, &before);
     if (result == DPS_STORE_OK) {
         memcpy(r.id, before.id, sizeof(r.id));
         r.created_ms = before.created_ms;
@@ -209,8 +219,8 @@ static void commit(dps_service *service, const dps_peer *peer, const dps_registr
         internal_error(service, "a registration cannot be written", ret_response);
         return;
     }
-    dps_log(DPS_LOG_INFO, "%s: registration id \"%s\" accepted by group \"%s\", hub %s (%s, %s)", peer->address,
-            registration->id, registration->group_id, registration->hub, peer->tls_version,
+    dps_log(DPS_LOG_INFO, "%s: registration id \"%s\" accepted by group \"%s\", hub %s (%s, %s)",
+            peer->address, registration->id, registration->group_id, registration->hub, peer->tls_version,
             registration->evidence.tls_signature);
     *ret_response = (dps_response){
         .status = 202,
@@ -289,7 +299,8 @@ void dps_service_status(dps_service *service, const dps_peer *peer, const dps_re
     if (result == DPS_STORE_OK)
         result = dps_store_registration_get(service->store, operation.registration_id, &registration);
     if (result == DPS_STORE_NOT_FOUND) {
-        dps_service_reject(service, DPS_ERR_REGISTRATION_UNKNOWN, "Device registration not found", ret_response);
+        dps_service_reject(service, DPS_ERR_REGISTRATION_UNKNOWN, "Device registration not found",
+                           ret_response);
         return;
     }
     if (result != DPS_STORE_OK) {

@@ -15,8 +15,9 @@ bool dps_state_open(const char *dir, bool create, dps_state *ret_state, dps_fail
         return dps_fail_set(fail, DPS_EXIT_USAGE, "--dir is empty or too long; give the path of a folder");
     if (stat(dir, &st) != 0) {
         if (errno == ENOENT && !create)
-            return dps_fail_set(fail, DPS_EXIT_NOT_FOUND,
-                                "there is no state folder \"%s\"; \"keynym-dps serve\" or \"group create\" makes it", dir);
+            return dps_fail_set(
+                fail, DPS_EXIT_NOT_FOUND,
+                "there is no state folder \"%s\"; \"keynym-dps serve\" or \"group create\" makes it", dir);
         if (errno != ENOENT || mkdir(dir, 0700) != 0)
             return dps_fail_set(fail, DPS_EXIT_FAILED,
                                 "cannot make the state folder \"%s\": %s; check that its parent exists", dir,
@@ -44,8 +45,8 @@ bool dps_state_lock(dps_state *state, dps_fail *fail)
         return false;
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        return dps_fail_set(fail, DPS_EXIT_FAILED, "cannot write \"%s\": %s; check the rights of the folder", path,
-                            strerror(errno));
+        return dps_fail_set(fail, DPS_EXIT_FAILED, "cannot write \"%s\": %s; check the rights of the folder",
+                            path, strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         close(fd);
         return dps_fail_set(fail, DPS_EXIT_CONFLICT,
@@ -71,7 +72,8 @@ bool dps_state_open_store(const char *dir, bool create, dps_store **ret_store, d
     bool ok = dps_state_path(&state, "dps.db", path, fail);
     if (ok && !create && access(path, F_OK) != 0)
         ok = dps_fail_set(fail, DPS_EXIT_NOT_FOUND,
-                          "there is no database in \"%s\"; \"keynym-dps serve\" or \"group create\" makes it", dir);
+                          "there is no database in \"%s\"; \"keynym-dps serve\" or \"group create\" makes it",
+                          dir);
     if (ok)
         ok = dps_store_open(path, create, ret_store, fail);
     dps_state_close(&state);

@@ -22,7 +22,8 @@ typedef struct dps_state {
 
 /* @create makes the folder when it is missing. */
 DPS_MUST_CHECK bool dps_state_open(const char *dir, bool create, dps_state *ret_state, dps_fail *fail);
-/* For the one server of this folder. CONFLICT when there is another. The system unlocks at the end of the process. */
+/* For the one server of this folder. CONFLICT when there is another. The system unlocks at the end of the
+ * process. */
 DPS_MUST_CHECK bool dps_state_lock(dps_state *state, dps_fail *fail);
 void dps_state_close(dps_state *state);
 

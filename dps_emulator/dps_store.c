@@ -17,10 +17,13 @@ static const char schema_1[] =
     "INSERT INTO meta VALUES ('groups_version', 1);"
     "CREATE TABLE enrollment_groups ("
     "  id TEXT PRIMARY KEY COLLATE NOCASE, certificate BLOB NOT NULL UNIQUE, hub TEXT NOT NULL,"
-    "  enabled INTEGER NOT NULL, etag TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL);"
+    "  enabled INTEGER NOT NULL, etag TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT "
+    "NULL);"
     "CREATE TABLE registrations ("
-    "  id TEXT PRIMARY KEY COLLATE NOCASE, group_id TEXT NOT NULL, hub TEXT NOT NULL, substatus TEXT NOT NULL,"
-    "  etag TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, ready_ms INTEGER NOT NULL,"
+    "  id TEXT PRIMARY KEY COLLATE NOCASE, group_id TEXT NOT NULL, hub TEXT NOT NULL, substatus TEXT NOT "
+    "NULL,"
+    "  etag TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, ready_ms INTEGER NOT "
+    "NULL,"
     "  payload TEXT, leaf BLOB, tls_version TEXT, tls_cipher TEXT, tls_signature TEXT, api_version TEXT,"
     "  client_version TEXT, transport TEXT);"
     "CREATE TABLE operations ("
@@ -29,7 +32,8 @@ static const char schema_1[] =
     "CREATE INDEX operations_by_registration ON operations (registration_id, created_ms);"
     "CREATE TABLE refusals ("
     "  id TEXT PRIMARY KEY COLLATE NOCASE, at_ms INTEGER NOT NULL, error_code INTEGER NOT NULL,"
-    "  message TEXT NOT NULL, leaf BLOB, tls_version TEXT, tls_cipher TEXT, tls_signature TEXT, api_version TEXT,"
+    "  message TEXT NOT NULL, leaf BLOB, tls_version TEXT, tls_cipher TEXT, tls_signature TEXT, api_version "
+    "TEXT,"
     "  client_version TEXT, transport TEXT);"
     "CREATE INDEX refusals_by_time ON refusals (at_ms);"
     "CREATE TRIGGER groups_added AFTER INSERT ON enrollment_groups BEGIN"
@@ -53,33 +57,40 @@ const char *const dps_sql_texts[DPS_SQL_COUNT] = {
     [DPS_SQL_GROUP_LIST] = "SELECT id, certificate, hub, enabled, etag, created_ms, updated_ms"
                            " FROM enrollment_groups ORDER BY id",
     [DPS_SQL_GROUP_DELETE] = "DELETE FROM enrollment_groups WHERE id = ?1",
-    [DPS_SQL_GROUP_ENABLE] = "UPDATE enrollment_groups SET enabled = ?2, etag = ?3, updated_ms = ?4 WHERE id = ?1",
+    [DPS_SQL_GROUP_ENABLE] =
+        "UPDATE enrollment_groups SET enabled = ?2, etag = ?3, updated_ms = ?4 WHERE id = ?1",
     [DPS_SQL_REGISTRATION_SAVE] =
         "INSERT OR REPLACE INTO registrations (id, group_id, hub, substatus, etag, created_ms, updated_ms,"
-        " ready_ms, payload, leaf, tls_version, tls_cipher, tls_signature, api_version, client_version, transport)"
+        " ready_ms, payload, leaf, tls_version, tls_cipher, tls_signature, api_version, client_version, "
+        "transport)"
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     [DPS_SQL_REGISTRATION_GET] =
-        "SELECT id, group_id, hub, substatus, etag, created_ms, updated_ms, ready_ms, payload, leaf, tls_version,"
+        "SELECT id, group_id, hub, substatus, etag, created_ms, updated_ms, ready_ms, payload, leaf, "
+        "tls_version,"
         " tls_cipher, tls_signature, api_version, client_version, transport FROM registrations WHERE id = ?1",
     [DPS_SQL_REGISTRATION_LIST] =
-        "SELECT id, group_id, hub, substatus, etag, created_ms, updated_ms, ready_ms, payload, leaf, tls_version,"
+        "SELECT id, group_id, hub, substatus, etag, created_ms, updated_ms, ready_ms, payload, leaf, "
+        "tls_version,"
         " tls_cipher, tls_signature, api_version, client_version, transport FROM registrations ORDER BY id",
     [DPS_SQL_OPERATION_ADD] =
         "INSERT INTO operations (id, registration_id, created_ms, ready_ms) VALUES (?1, ?2, ?3, ?4)",
     [DPS_SQL_OPERATION_PRUNE] =
         "DELETE FROM operations WHERE registration_id = ?1 AND id NOT IN (SELECT id FROM operations"
         " WHERE registration_id = ?1 ORDER BY created_ms DESC, rowid DESC LIMIT ?2)",
-    [DPS_SQL_OPERATION_GET] = "SELECT id, registration_id, created_ms, ready_ms FROM operations WHERE id = ?1",
+    [DPS_SQL_OPERATION_GET] =
+        "SELECT id, registration_id, created_ms, ready_ms FROM operations WHERE id = ?1",
     [DPS_SQL_REFUSAL_SAVE] =
         "INSERT OR REPLACE INTO refusals (id, at_ms, error_code, message, leaf, tls_version, tls_cipher,"
         " tls_signature, api_version, client_version, transport)"
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     [DPS_SQL_REFUSAL_PRUNE] = "DELETE FROM refusals WHERE rowid IN (SELECT rowid FROM refusals"
                               " ORDER BY at_ms DESC, rowid DESC LIMIT -1 OFFSET ?1)",
-    [DPS_SQL_REFUSAL_GET] = "SELECT id, at_ms, error_code, message, leaf, tls_version, tls_cipher, tls_signature,"
-                            " api_version, client_version, transport FROM refusals WHERE id = ?1",
-    [DPS_SQL_REFUSAL_LIST] = "SELECT id, at_ms, error_code, message, leaf, tls_version, tls_cipher, tls_signature,"
-                             " api_version, client_version, transport FROM refusals ORDER BY id",
+    [DPS_SQL_REFUSAL_GET] =
+        "SELECT id, at_ms, error_code, message, leaf, tls_version, tls_cipher, tls_signature,"
+        " api_version, client_version, transport FROM refusals WHERE id = ?1",
+    [DPS_SQL_REFUSAL_LIST] =
+        "SELECT id, at_ms, error_code, message, leaf, tls_version, tls_cipher, tls_signature,"
+        " api_version, client_version, transport FROM refusals ORDER BY id",
 };
 
 void dps_blob_clear(dps_blob *blob)
@@ -164,7 +175,8 @@ static bool exec(dps_store *store, const char *sql, dps_fail *fail)
 {
     if (sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK)
         return true;
-    return dps_fail_set(fail, DPS_EXIT_FAILED, "the database refuses a command: %s", dps_store_message(store));
+    return dps_fail_set(fail, DPS_EXIT_FAILED, "the database refuses a command: %s",
+                        dps_store_message(store));
 }
 
 static bool user_version(dps_store *store, int *ret_version, dps_fail *fail)
@@ -188,15 +200,17 @@ static bool migrate(dps_store *store, dps_fail *fail)
         return false;
     bool ok = user_version(store, &version, fail);
     if (ok && version > SCHEMA_VERSION)
-        ok = dps_fail_set(fail, DPS_EXIT_FAILED,
-                          "the database has schema version %d, this program knows %d; use the newer keynym-dps",
-                          version, SCHEMA_VERSION);
+        ok = dps_fail_set(
+            fail, DPS_EXIT_FAILED,
+            "the database has schema version %d, this program knows %d; use the newer keynym-dps", version,
+            SCHEMA_VERSION);
     if (ok && version < 1) {
         char scope[DPS_SCOPE_LEN];
         char sql[80];
         ok = exec(store, schema_1, fail);
         if (ok && !dps_random_id_scope(scope))
-            ok = dps_fail_set(fail, DPS_EXIT_FAILED, "OpenSSL gives no random numbers; check its configuration");
+            ok = dps_fail_set(fail, DPS_EXIT_FAILED,
+                              "OpenSSL gives no random numbers; check its configuration");
         if (ok) {
             snprintf(sql, sizeof(sql), "INSERT INTO meta VALUES ('id_scope', '%s')", scope);
             ok = exec(store, sql, fail);
@@ -211,8 +225,8 @@ static bool migrate(dps_store *store, dps_fail *fail)
 static bool prepare_all(dps_store *store, dps_fail *fail)
 {
     for (int i = 0; i < DPS_SQL_COUNT; i++) {
-        if (sqlite3_prepare_v3(store->db, dps_sql_texts[i], -1, SQLITE_PREPARE_PERSISTENT, &store->statements[i],
-                               NULL) != SQLITE_OK)
+        if (sqlite3_prepare_v3(store->db, dps_sql_texts[i], -1, SQLITE_PREPARE_PERSISTENT,
+                               &store->statements[i], NULL) != SQLITE_OK)
             return dps_fail_set(fail, DPS_EXIT_FAILED, "the database does not have the expected tables: %s",
                                 dps_store_message(store));
     }
@@ -226,14 +240,17 @@ bool dps_store_open(const char *path, bool create, dps_store **ret_store, dps_fa
         return dps_fail_set(fail, DPS_EXIT_FAILED, "out of memory");
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
     if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK) {
-        dps_fail_set(fail, DPS_EXIT_FAILED, "cannot open the database \"%s\": %s; check the path and its rights", path,
+        dps_fail_set(fail, DPS_EXIT_FAILED,
+                     "cannot open the database \"%s\": %s; check the path and its rights", path,
                      store->db != NULL ? dps_store_message(store) : "out of memory");
         goto failed;
     }
     sqlite3_extended_result_codes(store->db, 0);
     sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
-    /* synchronous=NORMAL: with WAL a commit survives the end of the process; only a power cut may lose the last. */
-    if (!exec(store, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA trusted_schema=OFF;", fail) ||
+    /* synchronous=NORMAL: with WAL a commit survives the end of the process; only a power cut may lose the
+     * last. */
+    if (!exec(store, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA trusted_schema=OFF;",
+              fail) ||
         !migrate(store, fail) || !prepare_all(store, fail))
         goto failed;
     *ret_store = store;

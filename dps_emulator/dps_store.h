@@ -1,9 +1,9 @@
 /* Units:     times in milliseconds since 1970-01-01 UTC; certificates in DER.
- * Ownership: returned structs own their heap members: free them with the matching ..._clear(). The rest is inside.
- * Errors:    a dps_store_result; for DPS_STORE_FAILED dps_store_message() says why.
- * Threads:   one store is for one thread. Several processes may use one file at a time (SQLite WAL).
- * Spec:      schema version in PRAGMA user_version; see dps_store.c. A write that returned DPS_STORE_OK survives the
- *            end of the process at any point. */
+ * Ownership: returned structs own their heap members: free them with the matching ..._clear(). The rest is
+ * inside. Errors:    a dps_store_result; for DPS_STORE_FAILED dps_store_message() says why. Threads:   one
+ * store is for one thread. Several processes may use one file at a time (SQLite WAL). Spec:      schema
+ * version in PRAGMA user_version; see dps_store.c. A write that returned DPS_STORE_OK survives the end of the
+ * process at any point. */
 #ifndef DPS_STORE_H
 #define DPS_STORE_H
 
@@ -20,7 +20,7 @@ enum {
     DPS_STORE_OPERATIONS_MAX = 8,  /* newest operations that are kept per registration */
     DPS_STORE_REFUSALS_MAX = 1000, /* registration ids for which the last refusal is kept */
     DPS_MESSAGE_LEN = 256,
-    DPS_VERSION_LEN = 128,         /* api-version and ClientVersion as shown; longer ones are cut */
+    DPS_VERSION_LEN = 128, /* api-version and ClientVersion as shown; longer ones are cut */
 };
 
 typedef enum dps_store_result {
@@ -101,18 +101,20 @@ DPS_MUST_CHECK dps_store_result dps_store_id_scope(dps_store *store, char ret_sc
 /* Grows whenever a group is added, changed or removed, by whichever process. */
 DPS_MUST_CHECK dps_store_result dps_store_groups_version(dps_store *store, int64_t *ret_version);
 
-/* CONFLICT: the id is taken, or another group has the same certificate; @ret_holder (may be NULL) gets its id. */
+/* CONFLICT: the id is taken, or another group has the same certificate; @ret_holder (may be NULL) gets its
+ * id. */
 DPS_MUST_CHECK dps_store_result dps_store_group_add(dps_store *store, const dps_group *group,
                                                     char ret_holder[DPS_ID_LEN]);
 DPS_MUST_CHECK dps_store_result dps_store_group_get(dps_store *store, const char *id, dps_group *ret_group);
 DPS_MUST_CHECK dps_store_result dps_store_group_delete(dps_store *store, const char *id);
 DPS_MUST_CHECK dps_store_result dps_store_group_enable(dps_store *store, const char *id, bool enabled);
 /* Calls @each in the order of ids with a group that it borrows, until it returns false. */
-DPS_MUST_CHECK dps_store_result dps_store_group_each(dps_store *store, bool (*each)(const dps_group *, void *),
-                                                     void *user);
+DPS_MUST_CHECK dps_store_result dps_store_group_each(dps_store *store,
+                                                     bool (*each)(const dps_group *, void *), void *user);
 
 /* Writes the registration and its new operation in one transaction, and forgets its oldest operations. */
-DPS_MUST_CHECK dps_store_result dps_store_registration_save(dps_store *store, const dps_registration *registration,
+DPS_MUST_CHECK dps_store_result dps_store_registration_save(dps_store *store,
+                                                            const dps_registration *registration,
                                                             const dps_operation *operation);
 DPS_MUST_CHECK dps_store_result dps_store_registration_get(dps_store *store, const char *id,
                                                            dps_registration *ret_registration);
@@ -124,8 +126,9 @@ DPS_MUST_CHECK dps_store_result dps_store_operation_get(dps_store *store, const 
 
 /* Keeps the last refusal per registration id, for "keynym-dps registrations". */
 DPS_MUST_CHECK dps_store_result dps_store_refusal_save(dps_store *store, const dps_refusal *refusal);
-DPS_MUST_CHECK dps_store_result dps_store_refusal_get(dps_store *store, const char *id, dps_refusal *ret_refusal);
-DPS_MUST_CHECK dps_store_result dps_store_refusal_each(dps_store *store, bool (*each)(const dps_refusal *, void *),
-                                                       void *user);
+DPS_MUST_CHECK dps_store_result dps_store_refusal_get(dps_store *store, const char *id,
+                                                      dps_refusal *ret_refusal);
+DPS_MUST_CHECK dps_store_result dps_store_refusal_each(dps_store *store,
+                                                       bool (*each)(const dps_refusal *, void *), void *user);
 
 #endif

@@ -119,7 +119,8 @@ static bool read_registration(sqlite3_stmt *statement, dps_registration *ret)
     return true;
 }
 
-dps_store_result dps_store_registration_get(dps_store *store, const char *id, dps_registration *ret_registration)
+dps_store_result dps_store_registration_get(dps_store *store, const char *id,
+                                            dps_registration *ret_registration)
 {
     sqlite3_stmt *statement = store->statements[DPS_SQL_REGISTRATION_GET];
     dps_store_bind_text(statement, 1, id);
@@ -156,7 +157,8 @@ dps_store_result dps_store_operation_get(dps_store *store, const char *id, dps_o
     dps_store_result result = dps_store_step(store, statement);
     if (result == DPS_STORE_OK) {
         dps_store_column_text(statement, 0, ret_operation->id, sizeof(ret_operation->id));
-        dps_store_column_text(statement, 1, ret_operation->registration_id, sizeof(ret_operation->registration_id));
+        dps_store_column_text(statement, 1, ret_operation->registration_id,
+                              sizeof(ret_operation->registration_id));
         ret_operation->created_ms = sqlite3_column_int64(statement, 2);
         ret_operation->ready_ms = sqlite3_column_int64(statement, 3);
     }
@@ -209,7 +211,8 @@ dps_store_result dps_store_refusal_get(dps_store *store, const char *id, dps_ref
     return result;
 }
 
-dps_store_result dps_store_refusal_each(dps_store *store, bool (*each)(const dps_refusal *, void *), void *user)
+dps_store_result dps_store_refusal_each(dps_store *store, bool (*each)(const dps_refusal *, void *),
+                                        void *user)
 {
     sqlite3_stmt *statement = store->statements[DPS_SQL_REFUSAL_LIST];
     dps_store_result result;

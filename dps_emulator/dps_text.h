@@ -1,7 +1,6 @@
-/* Units:     times are milliseconds since 1970-01-01 UTC; lengths are bytes without the final NUL unless said.
- * Ownership: every output is a buffer of the caller, of the size in the argument.
- * Errors:    random functions return false when OpenSSL's generator fails; the rest cannot fail.
- * Threads:   no shared state.
+/* Units:     times are milliseconds since 1970-01-01 UTC; lengths are bytes without the final NUL unless
+ * said. Ownership: every output is a buffer of the caller, of the size in the argument. Errors:    random
+ * functions return false when OpenSSL's generator fails; the rest cannot fail. Threads:   no shared state.
  * Spec:      RFC 3339 times, RFC 4122 version 4 UUIDs. */
 #ifndef DPS_TEXT_H
 #define DPS_TEXT_H

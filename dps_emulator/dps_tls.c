@@ -22,7 +22,8 @@
 
 enum { SAN_LEN = 16 * 1024, DAY_S = 24 * 60 * 60 };
 
-static const char *const own_names[] = {"localhost", "127.0.0.1", "::1", "global.azure-devices-provisioning.net"};
+static const char *const own_names[] = {"localhost", "127.0.0.1", "::1",
+                                        "global.azure-devices-provisioning.net"};
 
 typedef struct pair {
     X509 *cert;
@@ -70,7 +71,8 @@ static bool lasts(X509 *cert)
 {
     time_t now = time(NULL);
     time_t renew = now + DPS_TLS_RENEW_DAYS * DAY_S;
-    return X509_cmp_time(X509_get0_notBefore(cert), &now) < 0 && X509_cmp_time(X509_get0_notAfter(cert), &renew) > 0;
+    return X509_cmp_time(X509_get0_notBefore(cert), &now) < 0 &&
+           X509_cmp_time(X509_get0_notAfter(cert), &renew) > 0;
 }
 
 /* Writes a new file and puts it in place in one step, so that a kill leaves the old one or the new one. */
@@ -84,8 +86,8 @@ static bool write_pem(const char *path, X509 *cert, EVP_PKEY *key, dps_fail *fai
         int error = errno;
         if (fd >= 0)
             close(fd);
-        return dps_fail_set(fail, DPS_EXIT_FAILED, "cannot write \"%s\": %s; check the rights of the folder", temporary,
-                            strerror(error));
+        return dps_fail_set(fail, DPS_EXIT_FAILED, "cannot write \"%s\": %s; check the rights of the folder",
+                            temporary, strerror(error));
     }
     bool ok = cert != NULL ? PEM_write_X509(file, cert) == 1
                            : PEM_write_PKCS8PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) == 1;
@@ -93,7 +95,8 @@ static bool write_pem(const char *path, X509 *cert, EVP_PKEY *key, dps_fail *fai
     ok = fclose(file) == 0 && ok;
     if (!ok || rename(temporary, path) != 0) {
         unlink(temporary);
-        return dps_fail_set(fail, DPS_EXIT_FAILED, "cannot write \"%s\"; check the free space and the rights", path);
+        return dps_fail_set(fail, DPS_EXIT_FAILED, "cannot write \"%s\"; check the free space and the rights",
+                            path);
     }
     return true;
 }
@@ -126,12 +129,13 @@ static X509 *new_certificate(const char *cn, X509 *issuer, EVP_PKEY *key, int da
 {
     X509 *cert = X509_new();
     X509_NAME *name = cert != NULL ? X509_get_subject_name(cert) : NULL;
-    bool ok = name != NULL && X509_set_version(cert, 2) == 1 && set_serial(cert) &&
-              X509_gmtime_adj(X509_getm_notBefore(cert), -60 * 60) != NULL &&
-              X509_gmtime_adj(X509_getm_notAfter(cert), (long)days * DAY_S) != NULL &&
-              X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0) == 1 &&
-              X509_set_issuer_name(cert, issuer != NULL ? X509_get_subject_name(issuer) : name) == 1 &&
-              X509_set_pubkey(cert, key) == 1;
+    bool ok =
+        name != NULL && X509_set_version(cert, 2) == 1 && set_serial(cert) &&
+        X509_gmtime_adj(X509_getm_notBefore(cert), -60 * 60) != NULL &&
+        X509_gmtime_adj(X509_getm_notAfter(cert), (long)days * DAY_S) != NULL &&
+        X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0) == 1 &&
+        X509_set_issuer_name(cert, issuer != NULL ? X509_get_subject_name(issuer) : name) == 1 &&
+        X509_set_pubkey(cert, key) == 1;
     if (!ok) {
         X509_free(cert);
         return NULL;
@@ -144,7 +148,8 @@ static bool make_ca(pair *ret, dps_fail *fail)
     pair p = {.key = EVP_EC_gen("P-256")};
     if (p.key != NULL)
         p.cert = new_certificate(CA_NAME, NULL, p.key, DPS_TLS_CA_DAYS);
-    bool ok = p.cert != NULL && add_extension(p.cert, p.cert, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
+    bool ok = p.cert != NULL &&
+              add_extension(p.cert, p.cert, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
               add_extension(p.cert, p.cert, NID_key_usage, "critical,keyCertSign,cRLSign") &&
               add_extension(p.cert, p.cert, NID_subject_key_identifier, "hash") &&
               X509_sign(p.cert, p.key, EVP_sha256()) != 0;
@@ -202,7 +207,8 @@ static bool names_match(X509 *cert, const char *san)
 
 static bool signed_by(X509 *cert, X509 *issuer)
 {
-    bool ok = X509_check_issued(issuer, cert) == X509_V_OK && X509_verify(cert, X509_get0_pubkey(issuer)) == 1;
+    bool ok =
+        X509_check_issued(issuer, cert) == X509_V_OK && X509_verify(cert, X509_get0_pubkey(issuer)) == 1;
     ERR_clear_error();
     return ok;
 }
@@ -220,13 +226,15 @@ bool dps_tls_prepare(const dps_state *state, const char *const *names, size_t co
     for (size_t i = 0; i < count; i++)
         add_name(san, names[i]);
     if (!dps_state_path(state, "ca.pem", files.ca, fail) || !dps_state_path(state, "ca.key", ca_key, fail) ||
-        !dps_state_path(state, "server.pem", files.cert, fail) || !dps_state_path(state, "server.key", files.key, fail))
+        !dps_state_path(state, "server.pem", files.cert, fail) ||
+        !dps_state_path(state, "server.key", files.key, fail))
         return false;
 
     bool ok = false;
     if (!read_pair(files.ca, ca_key, &ca) || !lasts(ca.cert)) {
         pair_clear(&ca);
-        if (!make_ca(&ca, fail) || !write_pem(ca_key, NULL, ca.key, fail) || !write_pem(files.ca, ca.cert, NULL, fail))
+        if (!make_ca(&ca, fail) || !write_pem(ca_key, NULL, ca.key, fail) ||
+            !write_pem(files.ca, ca.cert, NULL, fail))
             goto out;
         dps_log(DPS_LOG_INFO, "new throw-away CA: %s", files.ca);
     }
@@ -252,9 +260,10 @@ bool dps_tls_check_own(const char *cert, const char *key, dps_tls_files *ret_fil
     if (strlen(cert) >= DPS_PATH_LEN || strlen(key) >= DPS_PATH_LEN)
         return dps_fail_set(fail, DPS_EXIT_USAGE, "the path in --cert or --key is too long");
     if (!read_pair(cert, key, &p))
-        return dps_fail_set(fail, DPS_EXIT_FAILED,
-                            "\"%s\" and \"%s\" are not a PEM certificate and its unencrypted private key; check both files",
-                            cert, key);
+        return dps_fail_set(
+            fail, DPS_EXIT_FAILED,
+            "\"%s\" and \"%s\" are not a PEM certificate and its unencrypted private key; check both files",
+            cert, key);
     pair_clear(&p);
     *ret_files = (dps_tls_files){0};
     memcpy(ret_files->cert, cert, strlen(cert) + 1);
@@ -276,6 +285,7 @@ bool dps_tls_configure(SSL_CTX *ctx)
     SSL_CTX_set_cert_verify_callback(ctx, accept_any, NULL);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
-    return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 && SSL_CTX_set_max_proto_version(ctx, 0) == 1 &&
-           SSL_CTX_set_num_tickets(ctx, 0) == 1 && SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384:P-521") == 1;
+    return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 &&
+           SSL_CTX_set_max_proto_version(ctx, 0) == 1 && SSL_CTX_set_num_tickets(ctx, 0) == 1 &&
+           SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384:P-521") == 1;
 }

@@ -2,8 +2,8 @@
  * Ownership: fills the caller's paths; the files belong to the state folder.
  * Errors:    a dps_fail with the file and the next step.
  * Threads:   one thread, before the server starts.
- * Spec:      the server's side of TLS: a throw-away root (ca.pem, ca.key) and a server certificate signed by it
- *            (server.pem, server.key), EC P-256; and the settings of every listener's SSL_CTX. */
+ * Spec:      the server's side of TLS: a throw-away root (ca.pem, ca.key) and a server certificate signed by
+ * it (server.pem, server.key), EC P-256; and the settings of every listener's SSL_CTX. */
 #ifndef DPS_TLS_H
 #define DPS_TLS_H
 
@@ -26,13 +26,15 @@ typedef struct dps_tls_files {
     char key[DPS_PATH_LEN];
 } dps_tls_files;
 
-/* Makes what is missing, expired, not for these names, or not of one piece; keeps the rest. @names are host names and
- * addresses besides the ones that every server has, at most DPS_TLS_NAMES_MAX + 1. Each has passed dps_host_valid(). */
+/* Makes what is missing, expired, not for these names, or not of one piece; keeps the rest. @names are host
+ * names and addresses besides the ones that every server has, at most DPS_TLS_NAMES_MAX + 1. Each has passed
+ * dps_host_valid(). */
 DPS_MUST_CHECK bool dps_tls_prepare(const dps_state *state, const char *const *names, size_t count,
                                     dps_tls_files *ret_files, dps_fail *fail);
 
 /* The user's own certificate and key: checks that they can be read and belong together. */
-DPS_MUST_CHECK bool dps_tls_check_own(const char *cert, const char *key, dps_tls_files *ret_files, dps_fail *fail);
+DPS_MUST_CHECK bool dps_tls_check_own(const char *cert, const char *key, dps_tls_files *ret_files,
+                                      dps_fail *fail);
 
 /* TLS 1.2 or newer; asks for a client certificate and takes any or none, as the service judges it later; no
  * resumption, because a resumed session has the device's certificate but not its chain. */

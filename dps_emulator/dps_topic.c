@@ -172,8 +172,8 @@ dps_topic_err dps_topic_parse(dps_span text, dps_topic *ret)
 
 void dps_topic_response(char ret_topic[DPS_RES_TOPIC_LEN], int status, dps_span rid, unsigned retry_after_s)
 {
-    int n = snprintf(ret_topic, DPS_RES_TOPIC_LEN, "$dps/registrations/res/%d/?$rid=%.*s", status, (int)rid.len,
-                     rid.at);
+    int n = snprintf(ret_topic, DPS_RES_TOPIC_LEN, "$dps/registrations/res/%d/?$rid=%.*s", status,
+                     (int)rid.len, rid.at);
     if (retry_after_s > 0 && n > 0 && n < DPS_RES_TOPIC_LEN)
         snprintf(ret_topic + n, DPS_RES_TOPIC_LEN - (size_t)n, "&retry-after=%u", retry_after_s);
 }

@@ -12,10 +12,10 @@
 #include "dps_text.h"
 
 enum {
-    DPS_USERNAME_MAX = 1024,  /* bytes */
-    DPS_TOPIC_MAX = 1024,     /* bytes */
-    DPS_RID_MAX = 128,        /* bytes of $rid */
-    DPS_RES_TOPIC_LEN = 256,  /* bytes of a response topic and its NUL */
+    DPS_USERNAME_MAX = 1024, /* bytes */
+    DPS_TOPIC_MAX = 1024,    /* bytes */
+    DPS_RID_MAX = 128,       /* bytes of $rid */
+    DPS_RES_TOPIC_LEN = 256, /* bytes of a response topic and its NUL */
 };
 
 #define DPS_TOPIC_RES_FILTER "$dps/registrations/res/#"
@@ -48,12 +48,12 @@ typedef enum dps_topic_kind {
 
 typedef struct dps_topic {
     dps_topic_kind kind;
-    dps_span rid; /* as sent: it is echoed */
+    dps_span rid;                             /* as sent: it is echoed */
     char operation_id[DPS_OPERATION_LEN * 2]; /* decoded; empty for a registration */
 } dps_topic;
 
-/* On DPS_TOPIC_E_QUERY, _RID and _OPERATION the kind, and the rid if one was found, are set: there is an answer to
- * send. On the others @ret is untouched. */
+/* On DPS_TOPIC_E_QUERY, _RID and _OPERATION the kind, and the rid if one was found, are set: there is an
+ * answer to send. On the others @ret is untouched. */
 DPS_MUST_CHECK dps_topic_err dps_topic_parse(dps_span text, dps_topic *ret);
 
 /* "$dps/registrations/res/<status>/?$rid=<rid>[&retry-after=<s>]"; 0 leaves retry-after out. */

@@ -18,7 +18,8 @@ static void set_timeout(struct lws *wsi, unsigned seconds)
     lws_set_timer_usecs(wsi, (lws_usec_t)seconds * LWS_US_PER_SEC);
 }
 
-/* At LWS_CALLBACK_RAW_ADOPT the TLS handshake is still to come; with the first bytes the certificate is there. */
+/* At LWS_CALLBACK_RAW_ADOPT the TLS handshake is still to come; with the first bytes the certificate is
+ * there. */
 static bool begin(struct lws *wsi, connection *c)
 {
     char address[DPS_ADDRESS_LEN] = "?";

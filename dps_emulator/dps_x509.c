@@ -15,7 +15,7 @@
 
 struct dps_anchors {
     X509_STORE *store;
-    STACK_OF(X509) *certs;
+    STACK_OF(X509) * certs;
 };
 
 /* "CN=a, O=b": most specific first, as .NET and therefore the service spells it. */
@@ -24,8 +24,9 @@ static bool name_text(const X509_NAME *name, char *out, size_t cap)
     BIO *bio = BIO_new(BIO_s_mem());
     if (bio == NULL)
         return false;
-    const unsigned long style = (ASN1_STRFLGS_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB) | XN_FLAG_SEP_CPLUS_SPC |
-                                XN_FLAG_DN_REV | XN_FLAG_FN_SN | XN_FLAG_DUMP_UNKNOWN_FIELDS;
+    const unsigned long style = (ASN1_STRFLGS_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB) |
+                                XN_FLAG_SEP_CPLUS_SPC | XN_FLAG_DN_REV | XN_FLAG_FN_SN |
+                                XN_FLAG_DUMP_UNKNOWN_FIELDS;
     bool ok = X509_NAME_print_ex(bio, name, 0, style) >= 0;
     char *text = NULL;
     long n = BIO_get_mem_data(bio, &text);
@@ -116,7 +117,8 @@ X509 *dps_x509_read_pem(const char *path, dps_fail *fail)
     if (cert == NULL) {
         ERR_clear_error();
         dps_fail_set(fail, DPS_EXIT_FAILED,
-                     "\"%s\" holds no readable PEM certificate; convert DER with: openssl x509 -inform DER", path);
+                     "\"%s\" holds no readable PEM certificate; convert DER with: openssl x509 -inform DER",
+                     path);
     }
     return cert;
 }
@@ -208,7 +210,7 @@ static dps_chain_verdict verdict_of(int x509_error)
 }
 
 /* The last certificate of a verified chain is the anchor that was used. */
-static bool find_anchor(const dps_anchors *anchors, const STACK_OF(X509) *chain, size_t *ret_index)
+static bool find_anchor(const dps_anchors *anchors, const STACK_OF(X509) * chain, size_t *ret_index)
 {
     int last = sk_X509_num(chain) - 1;
     if (last < 1) /* the device's own certificate is the group's: nothing was signed by the group */
@@ -222,7 +224,7 @@ static bool find_anchor(const dps_anchors *anchors, const STACK_OF(X509) *chain,
     return false;
 }
 
-dps_chain_result dps_x509_verify(const dps_anchors *anchors, X509 *leaf, STACK_OF(X509) *untrusted)
+dps_chain_result dps_x509_verify(const dps_anchors *anchors, X509 *leaf, STACK_OF(X509) * untrusted)
 {
     dps_chain_result result = {.verdict = DPS_CHAIN_FAILED, .x509_error = X509_V_ERR_OUT_OF_MEM};
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();

@@ -2,8 +2,8 @@
  * Ownership: borrows every X509 and chain; a dps_anchors holds its own references.
  * Errors:    a dps_chain_result says what is wrong and at which depth (0 = the device's certificate).
  * Threads:   a dps_anchors is for one thread at a time.
- * Spec:      RFC 5280 path validation by X509_verify_cert(); the trust anchors are the certificates of the enrollment
- *            groups, roots or intermediates alike (X509_V_FLAG_PARTIAL_CHAIN). */
+ * Spec:      RFC 5280 path validation by X509_verify_cert(); the trust anchors are the certificates of the
+ * enrollment groups, roots or intermediates alike (X509_V_FLAG_PARTIAL_CHAIN). */
 #ifndef DPS_X509_H
 #define DPS_X509_H
 
@@ -16,12 +16,12 @@
 #include "dps_id.h"
 
 enum {
-    DPS_NAME_LEN = 512,           /* bytes of a distinguished name and its NUL; longer ones are cut */
-    DPS_SERIAL_LEN = 64,          /* 20 octets are the most that RFC 5280 allows */
+    DPS_NAME_LEN = 512,  /* bytes of a distinguished name and its NUL; longer ones are cut */
+    DPS_SERIAL_LEN = 64, /* 20 octets are the most that RFC 5280 allows */
     DPS_SHA1_LEN = 41,
     DPS_SHA256_LEN = 65,
-    DPS_PEM_MAX = 64 * 1024,      /* bytes of a certificate file */
-    DPS_CHAIN_DEPTH_MAX = 8,      /* intermediates */
+    DPS_PEM_MAX = 64 * 1024, /* bytes of a certificate file */
+    DPS_CHAIN_DEPTH_MAX = 8, /* intermediates */
 };
 
 typedef struct dps_cert_info {
@@ -62,7 +62,7 @@ DPS_MUST_CHECK bool dps_anchors_add(dps_anchors *anchors, X509 *cert);
 
 typedef enum dps_chain_verdict {
     DPS_CHAIN_OK,
-    DPS_CHAIN_UNKNOWN_CA,    /* no path to any group's certificate */
+    DPS_CHAIN_UNKNOWN_CA, /* no path to any group's certificate */
     DPS_CHAIN_EXPIRED,
     DPS_CHAIN_NOT_YET_VALID,
     DPS_CHAIN_WRONG_PURPOSE, /* not for client authentication, or an issuer that is no CA */
@@ -74,10 +74,10 @@ typedef struct dps_chain_result {
     dps_chain_verdict verdict;
     int x509_error; /* X509_V_ERR_... */
     int depth;
-    size_t anchor;  /* index of the group's certificate when the verdict is OK */
+    size_t anchor; /* index of the group's certificate when the verdict is OK */
 } dps_chain_result;
 
 /* @untrusted: what the device sent besides @leaf; may be NULL. The anchor nearest to the leaf wins. */
-dps_chain_result dps_x509_verify(const dps_anchors *anchors, X509 *leaf, STACK_OF(X509) *untrusted);
+dps_chain_result dps_x509_verify(const dps_anchors *anchors, X509 *leaf, STACK_OF(X509) * untrusted);
 
 #endif

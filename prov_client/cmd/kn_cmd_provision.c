@@ -157,13 +157,17 @@ static kn_exit report_failure(const kn_cmd_args *args, const kn_prov_result *res
 
 static kn_exit store_result(const char *path, const cJSON *json)
 {
-    char *text = json ? cJSON_Print(json) : NULL;
+    char *printed = json ? cJSON_Print(json) : NULL, *text = NULL;
     kn_exit status;
 
-    if (!text)
-        return kn_cmd_fail(KN_EXIT_FAILURE, path, NULL, "out of memory");
-    status = kn_cmd_write_text(path, text);
-    cJSON_free(text);
+    if (!printed || asprintf(&text, "%s\n", printed) < 0) {
+        text = NULL;
+        status = kn_cmd_fail(KN_EXIT_FAILURE, path, NULL, "out of memory");
+    } else {
+        status = kn_cmd_write_text(path, text);
+    }
+    cJSON_free(printed);
+    free(text);
     return status;
 }
 

@@ -1,9 +1,11 @@
-/* Everything that keynym-dps reads from a device before it knows who that is: packets, user name, topics, bodies.
+/* Everything that keynym-dps reads from a device before it knows who that is: packets, user name, topics,
+ * bodies.
  *
- * Without libFuzzer the main() below replays mutations of good packets, the same ones at every run, so that it can be
- * an ordinary test. With it:
- *   clang -DKN_LIBFUZZER -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Idps_emulator tests/fuzz/fuzz_dps_mqtt.c \
- *     dps_emulator/dps_{mqtt_codec,topic,text,json,id}.c $(pkg-config --cflags --libs libcjson openssl sqlite3) */
+ * Without libFuzzer the main() below replays mutations of good packets, the same ones at every run, so that
+ * it can be an ordinary test. With it:
+ *   clang -DKN_LIBFUZZER -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Idps_emulator
+ * tests/fuzz/fuzz_dps_mqtt.c \ dps_emulator/dps_{mqtt_codec,topic,text,json,id}.c $(pkg-config --cflags
+ * --libs libcjson openssl sqlite3) */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,10 +105,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 enum { ITERATIONS = 150000, INPUT_MAX = 1024 };
 
-#define PUT   "$dps/registrations/PUT/iotdps-register/?$rid=1"
-#define GET   "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=1&operationId=5.ab%2ecd"
-#define USER  "0ne12345678/registrations/dev1/api-version=2019-03-31&ClientVersion=a%2F1"
-#define BODY  "{\"registrationId\":\"dev1\",\"payload\":{\"a\":[1,2,\"\\u0041\\\\\"]}}"
+#define PUT  "$dps/registrations/PUT/iotdps-register/?$rid=1"
+#define GET  "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=1&operationId=5.ab%2ecd"
+#define USER "0ne12345678/registrations/dev1/api-version=2019-03-31&ClientVersion=a%2F1"
+#define BODY "{\"registrationId\":\"dev1\",\"payload\":{\"a\":[1,2,\"\\u0041\\\\\"]}}"
 
 static uint32_t seed = 2463534242u;
 
@@ -171,7 +173,8 @@ static size_t make_seed(uint8_t *out)
 
 static size_t mutate(uint8_t *bytes, size_t n)
 {
-    static const uint8_t interesting[] = {0, 1, 0x7f, 0x80, 0xff, '%', '&', '=', '?', '/', '{', '"', '\\', '#'};
+    static const uint8_t interesting[] = {0,   1,   0x7f, 0x80, 0xff, '%',  '&',
+                                          '=', '?', '/',  '{',  '"',  '\\', '#'};
     for (uint32_t changes = 1 + next_random() % 4; changes > 0 && n > 1; changes--) {
         size_t at = next_random() % n;
         switch (next_random() % 5) {

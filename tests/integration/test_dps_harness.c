@@ -36,7 +36,7 @@ static void exec_program(int out, const char *const *args)
     unsetenv("SSL_CERT_FILE");
     unsetenv("SSL_CERT_DIR");
     setenv("OPENSSL_CONF", "/nonexistent/openssl.cnf", 1); /* the program must not look at it */
-    execv(KEYNYM_DPS, (char *const *)args); /* which does not change them */
+    execv(KEYNYM_DPS, (char *const *)args);                /* which does not change them */
     _exit(127);
 }
 
@@ -62,7 +62,8 @@ static size_t read_until(int fd, char until, char *out, size_t cap)
 
 void server_start(server *s, const char *const *more)
 {
-    const char *args[24] = {"keynym-dps", "serve", "--dir", s->dir, "--mqtt-port", "0", "--log-level", "error"};
+    const char *args[24] = {"keynym-dps",  "serve", "--dir",       s->dir,
+                            "--mqtt-port", "0",     "--log-level", "error"};
     size_t n = 8;
     for (; more != NULL && *more != NULL; more++)
         args[n++] = *more;
@@ -285,7 +286,8 @@ packet publish_packet(uint8_t first, unsigned packet_id, const char *topic, cons
 void client_hello(client *c, const server *s, const char *id)
 {
     static const uint8_t subscribe[] = "\x82\x1d\0\1\0\x18$dps/registrations/res/#\1";
-    packet p = connect_packet(s->scope, id, "api-version=2019-03-31&ClientVersion=azure-iot-provisioning-device%2F1.9.1", 180);
+    packet p = connect_packet(
+        s->scope, id, "api-version=2019-03-31&ClientVersion=azure-iot-provisioning-device%2F1.9.1", 180);
     client_send(c, p.bytes, p.n);
     client_expect(c, "\x20\2\0\0", 4);
     client_send(c, subscribe, sizeof(subscribe) - 1);
@@ -340,8 +342,8 @@ void client_register(client *c, const char *rid, const char *body, message *ret)
 void client_poll(client *c, const char *rid, const char *operation_id, message *ret)
 {
     char topic[512];
-    snprintf(topic, sizeof(topic), "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=%s&operationId=%s", rid,
-             operation_id);
+    snprintf(topic, sizeof(topic),
+             "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=%s&operationId=%s", rid, operation_id);
     packet p = publish_packet(0x32, 8, topic, " ");
     client_send(c, p.bytes, p.n);
     client_expect(c, "\x40\2\0\10", 4);

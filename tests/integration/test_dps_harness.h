@@ -1,5 +1,5 @@
-/* Runs the real keynym-dps and talks to it over TLS with bytes of its own: nothing of the server's code is used.
- * Everything has a deadline; every process that is started is ended. */
+/* Runs the real keynym-dps and talks to it over TLS with bytes of its own: nothing of the server's code is
+ * used. Everything has a deadline; every process that is started is ended. */
 #ifndef TEST_DPS_HARNESS_H
 #define TEST_DPS_HARNESS_H
 
@@ -15,11 +15,11 @@
 enum { DEADLINE_MS = 30000, OUTPUT_MAX = 64 * 1024 };
 
 typedef struct server {
-    char dir[64];   /* made by the test */
+    char dir[64]; /* made by the test */
     char ca[96];
     char scope[16];
     pid_t pid;
-    int out;        /* its stdout */
+    int out; /* its stdout */
     int port;
 } server;
 
@@ -38,8 +38,8 @@ typedef struct client {
 } client;
 
 int tcp_connect(int port);
-/* @version: TLS1_2_VERSION or TLS1_3_VERSION, 0 for any. @leaf and @issuer (sent along) may be NULL. False when the
- * handshake failed. */
+/* @version: TLS1_2_VERSION or TLS1_3_VERSION, 0 for any. @leaf and @issuer (sent along) may be NULL. False
+ * when the handshake failed. */
 bool client_try(client *c, const server *s, int version, const test_cert *leaf, const test_cert *issuer);
 void client_open(client *c, const server *s, int version, const test_cert *leaf, const test_cert *issuer);
 void client_close(client *c);
@@ -54,8 +54,8 @@ typedef struct packet {
     size_t n;
 } packet;
 
-void packet_text(packet *p, const char *text);   /* two bytes of length, then the text */
-void packet_finish(packet *p, uint8_t first);    /* puts the fixed header in front */
+void packet_text(packet *p, const char *text); /* two bytes of length, then the text */
+void packet_finish(packet *p, uint8_t first);  /* puts the fixed header in front */
 packet connect_packet(const char *scope, const char *id, const char *query, unsigned keepalive_s);
 packet publish_packet(uint8_t first, unsigned packet_id, const char *topic, const char *body);
 

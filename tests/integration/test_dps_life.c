@@ -31,8 +31,8 @@ static int setup(void **state)
     snprintf(f->ca_path, sizeof(f->ca_path), "%s/group.pem", f->dps.dir);
     f->ca = test_cert_make(&(test_cert_spec){.cn = "CA", .ca = 1});
     test_cert_write(f->ca.cert, f->ca_path);
-    assert_int_equal(run_program(NULL, "group", "create", "--dir", f->dps.dir, "--id", "fleet", "--certificate",
-                                 f->ca_path, "--hub", "hub.example.test", NULL),
+    assert_int_equal(run_program(NULL, "group", "create", "--dir", f->dps.dir, "--id", "fleet",
+                                 "--certificate", f->ca_path, "--hub", "hub.example.test", NULL),
                      0);
     *state = f;
     return 0;
@@ -237,7 +237,8 @@ static void test_renewal_and_own(void **state)
     assert_int_equal(PEM_write_PrivateKey(file, expired.key, NULL, NULL, 0, NULL, NULL), 1);
     fclose(file);
     assert_int_equal(run_program(out, "serve", "--dir", f->dps.dir, "--cert", cert_path, NULL), 2);
-    assert_int_equal(run_program(out, "serve", "--dir", f->dps.dir, "--cert", f->ca_path, "--key", key_path, NULL), 1);
+    assert_int_equal(
+        run_program(out, "serve", "--dir", f->dps.dir, "--cert", f->ca_path, "--key", key_path, NULL), 1);
     server_start(&f->dps, NULL);
     assert_int_equal(server_stop(&f->dps, SIGTERM), 0);
     X509 *renewed = read_cert(f, "server.pem");
@@ -266,14 +267,17 @@ static void test_groups(void **state)
     assert_non_null(strstr(out, "\"provisioningStatus\":\"disabled\""));
     assert_int_equal(run_program(out, "group", "show", "--dir", dir, "--id", "nobody", NULL), 3);
     assert_int_equal(run_program(out, "group", "delete", "--dir", dir, "--id", "nobody", NULL), 3);
-    assert_int_equal(run_program(out, "group", "create", "--dir", dir, "--id", "fleet", "--certificate", f->ca_path,
-                                 NULL),
-                     4);
-    assert_int_equal(run_program(out, "group", "create", "--dir", dir, "--id", "two", "--certificate", f->ca_path, NULL),
-                     4);
-    assert_int_equal(run_program(out, "group", "create", "--dir", dir, "--id", "a b", "--certificate", f->ca_path, NULL),
-                     2);
-    assert_int_equal(run_program(out, "group", "create", "--dir", dir, "--id", "x", "--certificate", leaf_path, NULL), 1);
+    assert_int_equal(
+        run_program(out, "group", "create", "--dir", dir, "--id", "fleet", "--certificate", f->ca_path, NULL),
+        4);
+    assert_int_equal(
+        run_program(out, "group", "create", "--dir", dir, "--id", "two", "--certificate", f->ca_path, NULL),
+        4);
+    assert_int_equal(
+        run_program(out, "group", "create", "--dir", dir, "--id", "a b", "--certificate", f->ca_path, NULL),
+        2);
+    assert_int_equal(
+        run_program(out, "group", "create", "--dir", dir, "--id", "x", "--certificate", leaf_path, NULL), 1);
     assert_int_equal(run_program(out, "group", "create", "--dir", dir, "--id", "x", NULL), 2);
     assert_int_equal(run_program(out, "group", "delete", "--dir", dir, "--id", "fleet", NULL), 0);
     assert_int_equal(run_program(out, "group", "list", "--dir", dir, "--json", NULL), 0);

@@ -29,8 +29,8 @@ static int start(void **state)
     dev1 = test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &intermediate, .eku = "clientAuth"});
     snprintf(path, sizeof(path), "%s/root.pem", dps.dir);
     test_cert_write(root.cert, path);
-    assert_int_equal(run_program(NULL, "group", "create", "--dir", dps.dir, "--id", "fleet", "--certificate", path,
-                                 "--hub", "hub.example.test", NULL),
+    assert_int_equal(run_program(NULL, "group", "create", "--dir", dps.dir, "--id", "fleet", "--certificate",
+                                 path, "--hub", "hub.example.test", NULL),
                      0);
     server_start(&dps, NULL);
     return 0;
@@ -90,7 +90,8 @@ static void test_tls11_is_refused(void **state)
     assert_false(client_try(&c, &dps, TLS1_1_VERSION, &dev1, &intermediate));
 }
 
-static void expect_401(int version, const test_cert *leaf, const test_cert *issuer, const char *id, const char *text)
+static void expect_401(int version, const test_cert *leaf, const test_cert *issuer, const char *id,
+                       const char *text)
 {
     client c;
     message m;
@@ -109,7 +110,8 @@ static void test_refused(void **state)
     (void)state;
     test_cert self = test_cert_make(&(test_cert_spec){.cn = "dev9", .eku = "clientAuth"});
     test_cert other_ca = test_cert_make(&(test_cert_spec){.cn = "Intermediate", .ca = 1});
-    test_cert other = test_cert_make(&(test_cert_spec){.cn = "dev9", .issuer = &other_ca, .eku = "clientAuth"});
+    test_cert other =
+        test_cert_make(&(test_cert_spec){.cn = "dev9", .issuer = &other_ca, .eku = "clientAuth"});
     test_cert old = test_cert_make(
         &(test_cert_spec){.cn = "dev9", .issuer = &root, .eku = "clientAuth", .from_s = -20, .to_s = -10});
     const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
@@ -183,12 +185,14 @@ static void test_qos(void **state)
     static const uint8_t qos0[] = "\x82\x1d\0\6\0\x18$dps/registrations/res/#\0";
     client_send(&c, qos0, sizeof(qos0) - 1);
     client_expect(&c, "\x90\3\0\6\0", 5);
-    p = publish_packet(0x30, 0, "$dps/registrations/PUT/iotdps-register/?$rid=1", "{\"registrationId\":\"dev1\"}");
+    p = publish_packet(0x30, 0, "$dps/registrations/PUT/iotdps-register/?$rid=1",
+                       "{\"registrationId\":\"dev1\"}");
     client_send(&c, p.bytes, p.n);
     client_message(&c, &m);
     assert_int_equal(m.status, 202);
     operation_of(&m, operation);
-    snprintf(topic, sizeof(topic), "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=2&operationId=%s", operation);
+    snprintf(topic, sizeof(topic), "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=2&operationId=%s",
+             operation);
     p = publish_packet(0x30, 0, topic, "{\"registrationId\":\"dev1\"}");
     client_send(&c, p.bytes, p.n);
     client_message(&c, &m);
@@ -283,17 +287,17 @@ static void test_violations(void **state)
 {
     (void)state;
     packet p = connect_packet(dps.scope, "dev1", QUERY, 60);
-    expect_closed(true, p.bytes, p.n);              /* a second CONNECT */
-    expect_closed(false, "\xc0\0", 2);              /* PINGREQ first */
+    expect_closed(true, p.bytes, p.n); /* a second CONNECT */
+    expect_closed(false, "\xc0\0", 2); /* PINGREQ first */
     expect_closed(false, "\xff\xff\xff\xff", 4);
     expect_closed(false, "GET / HTTP/1.1\r\n\r\n", 18);
     expect_closed(false, "\x10\xff\xff\xff\x7f", 5); /* 256 MiB announced */
     expect_closed(true, "\x30\x80\x80\x80\x80\1", 6);
-    expect_closed(true, "\x32\5\0\1t\0\0", 7);      /* packet identifier 0 */
-    expect_closed(true, "\x30\3\0\1t", 5);          /* no topic of the service */
+    expect_closed(true, "\x32\5\0\1t\0\0", 7); /* packet identifier 0 */
+    expect_closed(true, "\x30\3\0\1t", 5);     /* no topic of the service */
     expect_closed(true, "\xc0\1x", 3);
     p = publish_packet(0x34, 9, "$dps/registrations/PUT/iotdps-register/?$rid=1", "");
-    expect_closed(true, p.bytes, p.n);              /* QoS 2 */
+    expect_closed(true, p.bytes, p.n); /* QoS 2 */
 }
 
 /* Noise before, instead of and after the handshake; then the server is still well. */

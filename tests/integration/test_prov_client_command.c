@@ -1,4 +1,5 @@
-/* The command `keynym provision`, run as a process of its own against the fake service, and the frame around it.
+/* The command `keynym provision`, run as a process of its own against the fake service, and the frame around
+ * it.
  */
 #include "../support/fake_dps.h"
 #include "../support/fake_dps_hsm.h"
@@ -70,7 +71,8 @@ static void slurp(FILE *file, char *text, size_t capacity)
     assert_int_equal(fclose(file), 0);
 }
 
-/* This program again, as the command: a fork() alone would go on with locks that the service's thread held. */
+/* This program again, as the command: a fork() alone would go on with locks that the service's thread held.
+ */
 static pid_t start(char **argv, FILE *out_file, FILE *err_file)
 {
     posix_spawn_file_actions_t actions;
@@ -152,7 +154,7 @@ static void test_json_and_output(void **state)
     file = fopen(path, "r");
     assert_non_null(file);
     slurp(file, stored, sizeof stored);
-    assert_int_equal(strncmp(stored, out, strlen(stored)), 0);
+    assert_string_equal(stored, out);
     assert_int_equal(stat(path, &info), 0);
     assert_int_equal(info.st_mode & 0777, 0600);
     fake_dps_wait(dps, 1);

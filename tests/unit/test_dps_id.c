@@ -76,10 +76,22 @@ static void test_utf8(void **state)
         const char *text;
         bool ok;
     } rows[] = {
-        {"plain", true},          {"\xc3\xa9", true},         {"\xe2\x82\xac", true},    {"\xf0\x9f\x98\x80", true},
-        {"\xc0\x80", false},      {"\xc1\xbf", false},        {"\xe0\x80\x80", false},   {"\xed\xa0\x80", false},
-        {"\xf4\x90\x80\x80", false}, {"\xf5\x80\x80\x80", false}, {"\x80", false},       {"\xc3", false},
-        {"\xe2\x82", false},      {"\xf0\x9f\x98", false},    {"\xff", false},           {"\xe2\x28\xa1", false},
+        {"plain", true},
+        {"\xc3\xa9", true},
+        {"\xe2\x82\xac", true},
+        {"\xf0\x9f\x98\x80", true},
+        {"\xc0\x80", false},
+        {"\xc1\xbf", false},
+        {"\xe0\x80\x80", false},
+        {"\xed\xa0\x80", false},
+        {"\xf4\x90\x80\x80", false},
+        {"\xf5\x80\x80\x80", false},
+        {"\x80", false},
+        {"\xc3", false},
+        {"\xe2\x82", false},
+        {"\xf0\x9f\x98", false},
+        {"\xff", false},
+        {"\xe2\x28\xa1", false},
         {"\xf0\x9f\x28\x80", false},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -114,8 +126,8 @@ static void test_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ids),  cmocka_unit_test(test_length),    cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_hosts), cmocka_unit_test(test_utf8),     cmocka_unit_test(test_generated),
+        cmocka_unit_test(test_ids),   cmocka_unit_test(test_length), cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_hosts), cmocka_unit_test(test_utf8),   cmocka_unit_test(test_generated),
         cmocka_unit_test(test_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,10 +22,10 @@ static dps_mqtt_err feed_all(dps_mqtt_reader *reader, const uint8_t *bytes, size
 }
 
 static const uint8_t connect_packet[] = {
-    0x10, 0x3f, 0, 4, 'M', 'Q', 'T', 'T', 4, 0x82, 0, 180, 0, 4, 'd', 'e', 'v', '1', 0, 45,
-    '0', 'n', 'e', '1', '2', '3', '4', '5', '6', '7', '8', '/', 'r', 'e', 'g', 'i', 's', 't', 'r', 'a',
-    't', 'i', 'o', 'n', 's', '/', 'd', 'e', 'v', '1', '/', 'a', 'p', 'i', '-', 'v', 'e', 'r', 's', 'i',
-    'o', 'n', '=', '1', '1',
+    0x10, 0x3f, 0,   4,   'M', 'Q', 'T', 'T', 4,   0x82, 0,   180, 0,   4,   'd', 'e', 'v',
+    '1',  0,    45,  '0', 'n', 'e', '1', '2', '3', '4',  '5', '6', '7', '8', '/', 'r', 'e',
+    'g',  'i',  's', 't', 'r', 'a', 't', 'i', 'o', 'n',  's', '/', 'd', 'e', 'v', '1', '/',
+    'a',  'p',  'i', '-', 'v', 'e', 'r', 's', 'i', 'o',  'n', '=', '1', '1',
 };
 static const uint8_t subscribe_packet[] = {0x82, 8, 0, 1, 0, 3, 'a', '/', '#', 2};
 static const uint8_t unsubscribe_packet[] = {0xa2, 7, 0, 9, 0, 3, 'a', '/', '#'};
@@ -39,10 +39,14 @@ static const struct sample {
     const uint8_t *bytes;
     size_t n;
 } samples[] = {
-    {connect_packet, sizeof(connect_packet)},         {subscribe_packet, sizeof(subscribe_packet)},
-    {unsubscribe_packet, sizeof(unsubscribe_packet)}, {publish0_packet, sizeof(publish0_packet)},
-    {publish1_packet, sizeof(publish1_packet)},       {puback_packet, sizeof(puback_packet)},
-    {ping_packet, sizeof(ping_packet)},               {disconnect_packet, sizeof(disconnect_packet)},
+    {connect_packet, sizeof(connect_packet)},
+    {subscribe_packet, sizeof(subscribe_packet)},
+    {unsubscribe_packet, sizeof(unsubscribe_packet)},
+    {publish0_packet, sizeof(publish0_packet)},
+    {publish1_packet, sizeof(publish1_packet)},
+    {puback_packet, sizeof(puback_packet)},
+    {ping_packet, sizeof(ping_packet)},
+    {disconnect_packet, sizeof(disconnect_packet)},
 };
 enum { SAMPLES = sizeof(samples) / sizeof(samples[0]) };
 
@@ -125,7 +129,8 @@ static void test_chunks(void **state)
             bool complete = false;
             dps_mqtt_frame frame;
             size_t n = total - at < chunk ? total - at : chunk;
-            assert_int_equal(dps_mqtt_reader_feed(&reader, stream + at, n, &used, &complete, &frame), DPS_MQTT_OK);
+            assert_int_equal(dps_mqtt_reader_feed(&reader, stream + at, n, &used, &complete, &frame),
+                             DPS_MQTT_OK);
             assert_true(used > 0);
             at += used;
             if (complete) {
@@ -159,7 +164,8 @@ static void test_truncated(void **state)
             memcpy(cut, samples[i].bytes, samples[i].n);
             cut[1] = (uint8_t)body;
             frame_of(&reader, cut, 2 + body, &frame);
-            bool still_whole = frame.type == DPS_MQTT_PUBLISH && body >= (frame.flags & 2 ? 5 : 3); /* shorter payload */
+            bool still_whole =
+                frame.type == DPS_MQTT_PUBLISH && body >= (frame.flags & 2 ? 5 : 3); /* shorter payload */
             assert_int_equal(parse_any(&frame) == DPS_MQTT_OK, still_whole);
             dps_mqtt_reader_free(&reader);
         }
@@ -201,8 +207,8 @@ static void test_headers(void **state)
         unsigned type = first >> 4;
         unsigned flags = first & 15;
         dps_mqtt_err expected = DPS_MQTT_OK;
-        if (type == 0 || type == 2 || type == 5 || type == 6 || type == 7 || type == 9 || type == 11 || type == 13 ||
-            type == 15)
+        if (type == 0 || type == 2 || type == 5 || type == 6 || type == 7 || type == 9 || type == 11 ||
+            type == 13 || type == 15)
             expected = DPS_MQTT_E_TYPE;
         else if (type == DPS_MQTT_PUBLISH)
             expected = (flags & 6) == 6 ? DPS_MQTT_E_FLAGS : DPS_MQTT_OK;
@@ -243,14 +249,14 @@ static void test_fields(void **state)
     expect_change(connect, 4, 0xff, DPS_MQTT_E_UTF8);
     expect_change(connect, 8, 5, DPS_MQTT_E_PROTOCOL_LEVEL);
     expect_change(connect, 8, 3, DPS_MQTT_E_PROTOCOL_LEVEL);
-    expect_change(connect, 9, 0x83, DPS_MQTT_E_FLAGS); /* reserved */
-    expect_change(connect, 9, 0x42, DPS_MQTT_E_FLAGS); /* password without user name */
-    expect_change(connect, 9, 0x92, DPS_MQTT_E_FLAGS); /* will QoS without will */
-    expect_change(connect, 9, 0xa2, DPS_MQTT_E_FLAGS); /* will retain without will */
-    expect_change(connect, 9, 0x9e, DPS_MQTT_E_FLAGS); /* will QoS 3 */
+    expect_change(connect, 9, 0x83, DPS_MQTT_E_FLAGS);  /* reserved */
+    expect_change(connect, 9, 0x42, DPS_MQTT_E_FLAGS);  /* password without user name */
+    expect_change(connect, 9, 0x92, DPS_MQTT_E_FLAGS);  /* will QoS without will */
+    expect_change(connect, 9, 0xa2, DPS_MQTT_E_FLAGS);  /* will retain without will */
+    expect_change(connect, 9, 0x9e, DPS_MQTT_E_FLAGS);  /* will QoS 3 */
     expect_change(connect, 9, 0xc2, DPS_MQTT_E_LENGTH); /* a password that is not there */
     expect_change(connect, 9, 0x86, DPS_MQTT_E_LENGTH); /* a will that is not there */
-    expect_change(connect, 14, 0, DPS_MQTT_E_UTF8); /* U+0000 in the client id */
+    expect_change(connect, 14, 0, DPS_MQTT_E_UTF8);     /* U+0000 in the client id */
     expect_change(connect, 14, 0x80, DPS_MQTT_E_UTF8);
     expect_change(connect, 20, 0xc0, DPS_MQTT_E_UTF8);
     expect_change(connect, 12, 1, DPS_MQTT_E_LENGTH); /* client id of 260 bytes */
@@ -350,10 +356,12 @@ static void test_error_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_connect),   cmocka_unit_test(test_publish),      cmocka_unit_test(test_chunks),
-        cmocka_unit_test(test_truncated), cmocka_unit_test(test_trailing),     cmocka_unit_test(test_headers),
-        cmocka_unit_test(test_fields),    cmocka_unit_test(test_filters),      cmocka_unit_test(test_mqtt31),
-        cmocka_unit_test(test_encoders),  cmocka_unit_test(test_long_publish), cmocka_unit_test(test_error_texts),
+        cmocka_unit_test(test_connect),      cmocka_unit_test(test_publish),
+        cmocka_unit_test(test_chunks),       cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_trailing),     cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_fields),       cmocka_unit_test(test_filters),
+        cmocka_unit_test(test_mqtt31),       cmocka_unit_test(test_encoders),
+        cmocka_unit_test(test_long_publish), cmocka_unit_test(test_error_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,7 +30,8 @@ static void add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
 static void add_cn(X509_NAME *name, const char *cn)
 {
     if (cn != NULL)
-        assert_int_equal(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)cn, -1, -1, 0), 1);
+        assert_int_equal(
+            X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)cn, -1, -1, 0), 1);
 }
 
 test_cert test_cert_make(const test_cert_spec *spec)

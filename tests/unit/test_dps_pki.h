@@ -11,13 +11,13 @@ typedef struct test_cert {
 } test_cert;
 
 typedef struct test_cert_spec {
-    const char *cn;            /* NULL: no common name */
-    const char *second_cn;     /* NULL: only one */
-    const test_cert *issuer;   /* NULL: self-signed */
-    int ca;                    /* basicConstraints CA:TRUE and keyCertSign */
-    const char *eku;           /* extendedKeyUsage; NULL: none */
-    long from_s, to_s;         /* validity, in seconds from now; 0, 0: an hour ago to a day ahead */
-    const char *digest;        /* NULL: SHA256 */
+    const char *cn;          /* NULL: no common name */
+    const char *second_cn;   /* NULL: only one */
+    const test_cert *issuer; /* NULL: self-signed */
+    int ca;                  /* basicConstraints CA:TRUE and keyCertSign */
+    const char *eku;         /* extendedKeyUsage; NULL: none */
+    long from_s, to_s;       /* validity, in seconds from now; 0, 0: an hour ago to a day ahead */
+    const char *digest;      /* NULL: SHA256 */
 } test_cert_spec;
 
 test_cert test_cert_make(const test_cert_spec *spec);

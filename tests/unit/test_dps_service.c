@@ -9,6 +9,7 @@
 #include <cJSON.h>
 #include <cmocka.h>
 
+#include "dps_json.h"
 #include "test_dps_pki.h"
 
 typedef struct fixture {
@@ -22,7 +23,8 @@ typedef struct fixture {
 static dps_service *new_service(dps_store *store, unsigned assign_after_s)
 {
     dps_service *service = NULL;
-    const dps_service_config config = {.default_hub = "hub.test", .retry_after_s = 3, .assign_after_s = assign_after_s};
+    const dps_service_config config = {
+        .default_hub = "hub.test", .retry_after_s = 3, .assign_after_s = assign_after_s};
     assert_true(dps_service_new(store, &config, &service, NULL));
     return service;
 }
@@ -109,7 +111,8 @@ static void expect_error(dps_response *response, int status, int code, const cha
     dps_response_clear(response);
 }
 
-static void expect_register_error(fixture *f, const dps_request *request, int status, int code, const char *message)
+static void expect_register_error(fixture *f, const dps_request *request, int status, int code,
+                                  const char *message)
 {
     dps_response response;
     dps_service_register(f->service, &f->peer, request, &response);
@@ -182,7 +185,8 @@ static void test_again(void **state)
     cJSON *after = do_status(f, second);
     assert_string_equal(text_of(before, "registrationState.createdDateTimeUtc"),
                         text_of(after, "registrationState.createdDateTimeUtc"));
-    assert_string_not_equal(text_of(before, "registrationState.etag"), text_of(after, "registrationState.etag"));
+    assert_string_not_equal(text_of(before, "registrationState.etag"),
+                            text_of(after, "registrationState.etag"));
     assert_string_equal(text_of(after, "registrationState.substatus"), "initialAssignment");
     assert_string_equal(text_of(after, "registrationState.assignedHub"), "hub.test");
     cJSON_Delete(before);
@@ -251,6 +255,20 @@ static void test_bodies(void **state)
     expect_register_error(f, &request, 400, 400000, "NUL");
     char operation[DPS_OPERATION_LEN];
     do_register(f, "{\"payload\":\"\\\\u0000\"}", operation); /* a backslash and text: no NUL */
+    char *big = malloc(DPS_PAYLOAD_MAX + 64);
+    assert_non_null(big);
+    for (int over = 0; over < 2; over++) { /* with its quotes the string has two more bytes */
+        int n = snprintf(big, DPS_PAYLOAD_MAX + 64, "{\"payload\":\"%0*d\"}", DPS_PAYLOAD_MAX - 2 + over, 0);
+        assert_true(n > 0);
+        request = a_request(f, big);
+        if (over) {
+            expect_register_error(f, &request, 400, 400004, "longer than 8192");
+        } else {
+            do_register(f, big, operation);
+            cJSON_Delete(do_status(f, operation));
+        }
+    }
+    free(big);
     char *deep = malloc(4001);
     assert_non_null(deep);
     memset(deep, '[', 4000);

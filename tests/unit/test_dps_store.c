@@ -50,13 +50,15 @@ static int teardown(void **state)
 
 static dps_group a_group(const char *id, const char *bytes)
 {
-    dps_group group = {.enabled = true, .created_ms = 1000, .updated_ms = 1000, .hub = "hub.test", .etag = "e1"};
+    dps_group group = {
+        .enabled = true, .created_ms = 1000, .updated_ms = 1000, .hub = "hub.test", .etag = "e1"};
     snprintf(group.id, sizeof(group.id), "%s", id);
     group.certificate = (dps_blob){(uint8_t *)strdup(bytes), strlen(bytes)};
     return group;
 }
 
-static void add_group(dps_store *store, const char *id, const char *bytes, dps_store_result expected, char *ret_holder)
+static void add_group(dps_store *store, const char *id, const char *bytes, dps_store_result expected,
+                      char *ret_holder)
 {
     dps_group group = a_group(id, bytes);
     assert_int_equal(dps_store_group_add(store, &group, ret_holder), expected);
@@ -141,10 +143,20 @@ static void test_groups_version(void **state)
 static dps_registration a_registration(const char *id)
 {
     dps_registration r = {
-        .group_id = "g", .hub = "hub.test", .substatus = "initialAssignment", .etag = "e",
-        .created_ms = 1, .updated_ms = 2, .ready_ms = 3, .payload = strdup("{\"a\":1}"),
-        .evidence = {.tls_version = "TLSv1.3", .tls_cipher = "c", .tls_signature = "s", .api_version = "v",
-                     .client_version = "cv", .transport = "mqtt"},
+        .group_id = "g",
+        .hub = "hub.test",
+        .substatus = "initialAssignment",
+        .etag = "e",
+        .created_ms = 1,
+        .updated_ms = 2,
+        .ready_ms = 3,
+        .payload = strdup("{\"a\":1}"),
+        .evidence = {.tls_version = "TLSv1.3",
+                     .tls_cipher = "c",
+                     .tls_signature = "s",
+                     .api_version = "v",
+                     .client_version = "cv",
+                     .transport = "mqtt"},
     };
     snprintf(r.id, sizeof(r.id), "%s", id);
     r.evidence.leaf = (dps_blob){(uint8_t *)strdup("leaf"), 4};
@@ -194,7 +206,8 @@ static void test_operations_are_bounded(void **state)
     save(f->store, "other", "opx", 1);
     for (int i = 0; i < DPS_STORE_OPERATIONS_MAX + 3; i++) {
         snprintf(id, sizeof(id), "op%d", i);
-        assert_int_equal(dps_store_operation_get(f->store, id, &o), i < 3 ? DPS_STORE_NOT_FOUND : DPS_STORE_OK);
+        assert_int_equal(dps_store_operation_get(f->store, id, &o),
+                         i < 3 ? DPS_STORE_NOT_FOUND : DPS_STORE_OK);
     }
     assert_int_equal(dps_store_operation_get(f->store, "opx", &o), DPS_STORE_OK);
 }

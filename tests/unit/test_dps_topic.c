@@ -28,7 +28,8 @@ static void test_username(void **state)
     assert_true(dps_span_is(user.client_version, "azure-iot-provisioning-device%2F1.9.1"));
     assert_int_equal(dps_username_parse(dps_span_of("s/registrations/d/api-version=1"), &user), DPS_TOPIC_OK);
     assert_int_equal(user.client_version.len, 0);
-    assert_int_equal(dps_username_parse(dps_span_of("s/registrations/d/ClientVersion=1"), &user), DPS_TOPIC_OK);
+    assert_int_equal(dps_username_parse(dps_span_of("s/registrations/d/ClientVersion=1"), &user),
+                     DPS_TOPIC_OK);
     assert_int_equal(user.api_version.len, 0);
 }
 
@@ -159,8 +160,9 @@ static void test_response(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_username),     cmocka_unit_test(test_username_bad), cmocka_unit_test(test_topics),
-        cmocka_unit_test(test_topics_bad),   cmocka_unit_test(test_topic_limits), cmocka_unit_test(test_topic_prefixes),
+        cmocka_unit_test(test_username),     cmocka_unit_test(test_username_bad),
+        cmocka_unit_test(test_topics),       cmocka_unit_test(test_topics_bad),
+        cmocka_unit_test(test_topic_limits), cmocka_unit_test(test_topic_prefixes),
         cmocka_unit_test(test_response),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

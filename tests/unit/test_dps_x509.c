@@ -57,11 +57,12 @@ static void test_good(void **state)
 {
     (void)state;
     pki p = make_pki();
-    test_cert leaf = test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &p.intermediate, .eku = CLIENT});
+    test_cert leaf =
+        test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &p.intermediate, .eku = CLIENT});
     test_cert plain = test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &p.intermediate});
     expect(p.root.cert, leaf.cert, p.intermediate.cert, DPS_CHAIN_OK);
     expect(p.intermediate.cert, leaf.cert, p.intermediate.cert, DPS_CHAIN_OK);
-    expect(p.intermediate.cert, leaf.cert, NULL, DPS_CHAIN_OK); /* the issuer is the group's certificate */
+    expect(p.intermediate.cert, leaf.cert, NULL, DPS_CHAIN_OK);  /* the issuer is the group's certificate */
     expect(p.intermediate.cert, plain.cert, NULL, DPS_CHAIN_OK); /* no extendedKeyUsage: any purpose */
     test_cert_free(&leaf);
     test_cert_free(&plain);
@@ -73,7 +74,8 @@ static void test_nearest_anchor(void **state)
     (void)state;
     pki p = make_pki();
     test_cert other = test_cert_make(&(test_cert_spec){.cn = "Other", .ca = 1});
-    test_cert leaf = test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &p.intermediate, .eku = CLIENT});
+    test_cert leaf =
+        test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &p.intermediate, .eku = CLIENT});
     X509 *anchors[] = {other.cert, p.root.cert, p.intermediate.cert};
     dps_chain_result result = verify(anchors, 3, leaf.cert, p.intermediate.cert);
     assert_int_equal(result.verdict, DPS_CHAIN_OK);
@@ -88,7 +90,8 @@ static void test_unknown_ca(void **state)
     (void)state;
     pki p = make_pki();
     pki q = make_pki(); /* the same names, other keys */
-    test_cert leaf = test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &p.intermediate, .eku = CLIENT});
+    test_cert leaf =
+        test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &p.intermediate, .eku = CLIENT});
     test_cert self = test_cert_make(&(test_cert_spec){.cn = "dev1", .eku = CLIENT});
     test_cert stranger = test_cert_make(&(test_cert_spec){.cn = "Stranger", .ca = 1});
     expect(NULL, leaf.cert, p.intermediate.cert, DPS_CHAIN_UNKNOWN_CA);
@@ -96,7 +99,8 @@ static void test_unknown_ca(void **state)
     expect(p.root.cert, leaf.cert, NULL, DPS_CHAIN_UNKNOWN_CA); /* the intermediate was not sent */
     expect(p.root.cert, self.cert, NULL, DPS_CHAIN_UNKNOWN_CA);
     expect(leaf.cert, leaf.cert, NULL, DPS_CHAIN_UNKNOWN_CA); /* nothing was signed by a group */
-    expect(p.intermediate.cert, p.intermediate.cert, NULL, DPS_CHAIN_WRONG_PURPOSE); /* the CA itself is no device */
+    expect(p.intermediate.cert, p.intermediate.cert, NULL,
+           DPS_CHAIN_WRONG_PURPOSE); /* the CA itself is no device */
     dps_chain_result result = verify(&q.intermediate.cert, 1, leaf.cert, NULL);
     assert_int_not_equal(result.verdict, DPS_CHAIN_OK);
     assert_int_not_equal(result.verdict, DPS_CHAIN_FAILED);
@@ -115,8 +119,8 @@ static void test_validity(void **state)
         &(test_cert_spec){.cn = "dev1", .issuer = &p.root, .eku = CLIENT, .from_s = -7200, .to_s = -3600});
     test_cert early = test_cert_make(
         &(test_cert_spec){.cn = "dev1", .issuer = &p.root, .eku = CLIENT, .from_s = 3600, .to_s = 7200});
-    test_cert old_ca =
-        test_cert_make(&(test_cert_spec){.cn = "Old", .issuer = &p.root, .ca = 1, .from_s = -7200, .to_s = -3600});
+    test_cert old_ca = test_cert_make(
+        &(test_cert_spec){.cn = "Old", .issuer = &p.root, .ca = 1, .from_s = -7200, .to_s = -3600});
     test_cert leaf = test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &old_ca, .eku = CLIENT});
     expect(p.root.cert, expired.cert, NULL, DPS_CHAIN_EXPIRED);
     expect(p.root.cert, early.cert, NULL, DPS_CHAIN_NOT_YET_VALID);
@@ -135,7 +139,8 @@ static void test_purpose(void **state)
 {
     (void)state;
     pki p = make_pki();
-    test_cert server = test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &p.root, .eku = "serverAuth"});
+    test_cert server =
+        test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &p.root, .eku = "serverAuth"});
     test_cert no_ca = test_cert_make(&(test_cert_spec){.cn = "dev0", .issuer = &p.root, .eku = CLIENT});
     test_cert forged = test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &no_ca, .eku = CLIENT});
     expect(p.root.cert, server.cert, NULL, DPS_CHAIN_WRONG_PURPOSE);
@@ -151,7 +156,8 @@ static void test_damaged(void **state)
     (void)state;
     pki p = make_pki();
     test_cert leaf = test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &p.root, .eku = CLIENT});
-    test_cert weak = test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &p.root, .eku = CLIENT, .digest = "SHA1"});
+    test_cert weak =
+        test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &p.root, .eku = CLIENT, .digest = "SHA1"});
     unsigned char *der = NULL;
     int n = i2d_X509(leaf.cert, &der);
     der[n - 1] ^= 1; /* in the signature */

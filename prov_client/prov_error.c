@@ -13,7 +13,7 @@ const kn_prov_error_row kn_prov_errors[] = {
     ROW(KN_PROV_E_TIMEOUT, "time-out",
         "check the network and that the service answers; allow more time if the service asked for it"),
     ROW(KN_PROV_E_IDENTITY, "the HSM library gave no identity",
-        "read the HSM library's own log line above; check its key and certificate settings"),
+        "check the key and certificate settings of the HSM library, and its log"),
     ROW(KN_PROV_E_KEY, "the private key cannot be used",
         "check that the alias is right, its provider is available to OpenSSL and the PIN source is readable"),
     ROW(KN_PROV_E_CERTIFICATE, "the device certificate cannot be used",

@@ -93,6 +93,17 @@ static void note_alert(const SSL *ssl, int where, int value)
     }
 }
 
+/* libcurl sets the newest version to "any"; a machine whose openssl.cnf has a lower MaxProtocol means it. */
+static bool keep_system_maximum(SSL_CTX *ctx)
+{
+    SSL_CTX *fresh = SSL_CTX_new(TLS_client_method());
+    long maximum = fresh ? SSL_CTX_get_max_proto_version(fresh) : 0;
+    bool ok = fresh && SSL_CTX_set_max_proto_version(ctx, maximum) == 1;
+
+    SSL_CTX_free(fresh);
+    return ok;
+}
+
 static CURLcode set_up_ctx(CURL *curl, void *ssl_ctx, void *context)
 {
     tls_stream *tls = context;
@@ -100,7 +111,7 @@ static CURLcode set_up_ctx(CURL *curl, void *ssl_ctx, void *context)
 
     (void)curl;
     (void)pthread_once(&index_once, make_index);
-    if (ctx_index < 0 || SSL_CTX_set_ex_data(ctx, ctx_index, tls) != 1) {
+    if (ctx_index < 0 || SSL_CTX_set_ex_data(ctx, ctx_index, tls) != 1 || !keep_system_maximum(ctx)) {
         tls->failure = prov_fail(&tls->failure_error, KN_PROV_E_MEMORY, "no memory for the TLS context");
         return CURLE_OUT_OF_MEMORY;
     }

@@ -1,1 +1,20 @@
 # Tests of the whole: scripts, documentation, the demo.
+function(kn_script name label)
+  add_test(NAME ${label}.${name} COMMAND ${ARGN} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${label}.${name} PROPERTIES LABELS ${label} TIMEOUT 300)
+endfunction()
+
+set(KN_LINT ${CMAKE_CURRENT_LIST_DIR}/lint)
+kn_script(layers lint ${KN_LINT}/layers.sh ${PROJECT_SOURCE_DIR})
+kn_script(layers_selftest lint ${KN_LINT}/layers_selftest.sh ${PROJECT_SOURCE_DIR})
+kn_script(exports_provider lint ${KN_LINT}/exports.sh $<TARGET_FILE:keynym_provider> OSSL_provider_init)
+kn_script(exports_hsm lint ${KN_LINT}/exports.sh $<TARGET_FILE:keynym_hsm_shared>
+  hsm_client_x509_init hsm_client_x509_deinit hsm_client_x509_interface
+  hsm_client_tpm_init hsm_client_tpm_deinit hsm_client_tpm_interface hsm_client_key_interface
+  keynym_hsm_load_config keynym_hsm_set_x509 keynym_hsm_set_log keynym_hsm_last_error keynym_hsm_version)
+kn_script(man lint ${KN_LINT}/man.sh ${PROJECT_SOURCE_DIR} $<TARGET_FILE:keynym_cmd> $<TARGET_FILE:keynym-dps>)
+set_target_properties(kn_errors_md PROPERTIES EXCLUDE_FROM_ALL OFF)
+kn_script(errors_md lint ${KN_LINT}/errors_md.sh ${PROJECT_SOURCE_DIR} $<TARGET_FILE:kn_errors_md>)
+
+kn_script(demo whole ${CMAKE_CURRENT_LIST_DIR}/whole/demo.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+kn_script(bad_input whole ${CMAKE_CURRENT_LIST_DIR}/whole/bad_input.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})

@@ -30,7 +30,11 @@ kn_exit kn_cmd_fail_backend(const char *what, kn_err err)
 
 kn_exit kn_cmd_context(const kn_cmd_args *args, kn_ctx **ret_ctx)
 {
-    kn_config config = {.module_path = args->value[KN_OPT_MODULE], .pin_source = args->value[KN_OPT_PIN_SOURCE]};
+    char pin_source[KN_CMD_PATH_MAX];
+    kn_config config = {
+        .module_path = args->value[KN_OPT_MODULE],
+        .pin_source = kn_cmd_absolute(args->value[KN_OPT_PIN_SOURCE], pin_source),
+    };
     kn_err err = kn_ctx_new(&config, ret_ctx);
     return kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : KN_EXIT_OK;
 }

@@ -109,3 +109,15 @@ out:
     free(temporary);
     return status;
 }
+
+const char *kn_cmd_absolute(const char *path, char *buffer)
+{
+    if (!path || *path == '/' || !strncmp(path, "file:", 5) || !getcwd(buffer, KN_CMD_PATH_MAX))
+        return path;
+    size_t used = strlen(buffer), length = strlen(path);
+    if (used + 1 + length >= KN_CMD_PATH_MAX)
+        return path;
+    buffer[used] = '/';
+    memcpy(buffer + used + 1, path, length + 1);
+    return buffer;
+}

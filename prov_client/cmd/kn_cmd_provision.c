@@ -56,6 +56,13 @@ static void print_trace(const char *line, void *context)
     (void)fprintf(stderr, "keynym: %s\n", line);
 }
 
+/* The HSM library's failures become part of our own message; what else it has to say is passed on. */
+static void pass_hsm_line(int level, const char *line)
+{
+    if (level > 1)
+        (void)fprintf(stderr, "keynym: %s\n", line);
+}
+
 static bool add_service_words(cJSON *object, const kn_prov_result *result)
 {
     if (result->service_status && !cJSON_AddNumberToObject(object, "serviceStatus", result->service_status))
@@ -139,11 +146,12 @@ static kn_exit exit_of(kn_prov_code code)
 static kn_exit report_failure(const kn_cmd_args *args, const kn_prov_result *result)
 {
     const char *cause = result->code == KN_PROV_E_IDENTITY ? keynym_hsm_last_error() : "";
+    const char *next = kn_prov_error_of(result->code)->remedy;
     const char *message = result->message ? result->message : kn_prov_error_of(result->code)->sentence;
     kn_exit status = exit_of(result->code);
     char whole[1600];
 
-    (void)snprintf(whole, sizeof whole, "%s%s%s", message, *cause ? ": " : "", cause);
+    (void)snprintf(whole, sizeof whole, "%s", *cause ? cause : message);
     if (args->value[KN_OPT_JSON]) {
         cJSON *json = json_of(result, whole);
         kn_exit printed = kn_cmd_print_json(json);
@@ -152,7 +160,8 @@ static kn_exit report_failure(const kn_cmd_args *args, const kn_prov_result *res
         if (printed)
             status = printed;
     }
-    return kn_cmd_fail(status, WHAT, kn_prov_error_of(result->code)->remedy, "%s", whole);
+    /* a sentence of the HSM library has its own next step */
+    return kn_cmd_fail(status, WHAT, *cause ? NULL : next, "%s", whole);
 }
 
 static kn_exit store_result(const char *path, const cJSON *json)
@@ -192,13 +201,15 @@ static kn_exit report_success(const kn_cmd_args *args, const kn_prov_result *res
 /* Without any of these options the HSM library reads its configuration file. */
 static kn_exit set_identity(const kn_cmd_args *args)
 {
+    char pin_source[KN_CMD_PATH_MAX];
     keynym_hsm_x509_config config = {
         .key = args->value[KN_OPT_KEY],
         .certificate = args->value[KN_OPT_CERT],
-        .pin_source = args->value[KN_OPT_PIN_SOURCE],
+        .pin_source = kn_cmd_absolute(args->value[KN_OPT_PIN_SOURCE], pin_source),
         .module_path = args->value[KN_OPT_MODULE],
     };
 
+    keynym_hsm_set_log(pass_hsm_line);
     if (!config.key && !config.certificate && !config.pin_source && !config.module_path)
         return KN_EXIT_OK;
     if (keynym_hsm_set_x509(&config) == 0)

@@ -75,7 +75,8 @@ static kn_exit read_pin(const kn_cmd_args *args, kn_opt option, kn_secret **ret_
     kn_exit status = kn_cmd_require(args, option);
     if (status != KN_EXIT_OK)
         return status;
-    kn_err err = kn_secret_read_pin(args->value[option], ret_pin);
+    char path[KN_CMD_PATH_MAX];
+    kn_err err = kn_secret_read_pin(kn_cmd_absolute(args->value[option], path), ret_pin);
     return kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : KN_EXIT_OK;
 }
 

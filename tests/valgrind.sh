@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Runs the test programs of a build under valgrind: no invalid access, no definite leak. valgrind.sh BUILD [REGEX]
+# Left out, with the reason: what measures time or forks many processes, which ASan covers.
+set -euo pipefail
+build=${1:?BUILD is missing} regex=${2:-.}
+suppressions=$(cd "$(dirname "$0")" && pwd)/support/valgrind.supp
+left_out='^(test_dps_server|test_dps_robust)$'
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+one() {
+  local program=$1 name
+  name=$(basename "$program")
+  if timeout 900 valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
+    --child-silent-after-fork=yes --suppressions="$suppressions" "$program" >"$logs/$name" 2>&1; then
+    echo "valgrind: $name clean"
+  else
+    echo "valgrind: $name FAILED"
+    tail -n 60 "$logs/$name"
+    return 1
+  fi
+}
+export -f one
+export logs suppressions
+find "$build/tests" -maxdepth 1 -type f -executable -name 'test_*' -printf '%f\n' | sort |
+  grep -E "$regex" | grep -vE "$left_out" | sed "s|^|$build/tests/|" | xargs -P "$(nproc)" -I{} bash -c 'one {}'

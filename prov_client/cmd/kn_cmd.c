@@ -64,12 +64,24 @@ static kn_exit fail_unknown(const kn_cmd *const *commands, const char *path, con
                        nearest);
 }
 
+/* Only the program itself has a version, not its groups of commands. */
+static bool commands_are_all(const char *path)
+{
+    return strchr(path, ' ') == NULL;
+}
+
 static kn_exit print_commands(const kn_cmd *const *commands, const char *path)
 {
-    (void)printf("Usage: %s COMMAND [options]\n\nCommands:\n", path);
+    (void)printf("Usage: %s COMMAND [options]\n\n", path);
+    if (commands_are_all(path))
+        (void)printf("Private keys that stay in a hardware token, and devices that register with them.\n\n");
+    (void)printf("Commands:\n");
     for (; *commands; commands++)
         (void)printf("  %-12s %s\n", (*commands)->name, (*commands)->summary);
-    (void)printf("  %-12s %s\n\nMore: %s help COMMAND\n", "help", "show how to use a command", path);
+    (void)printf("  %-12s %s\n\n  %-12s show this text\n", "help", "show how to use a command", "--help");
+    if (commands_are_all(path))
+        (void)printf("  %-12s show the version\n", "--version");
+    (void)printf("\nMore: %s help COMMAND\n", path);
     return kn_cmd_flush();
 }
 

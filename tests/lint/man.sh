@@ -2,12 +2,13 @@
 # Manual pages and --help agree: every option of the one is in the other, and every page can be rendered.
 # man.sh ROOT KEYNYM KEYNYM-DPS
 set -euo pipefail
+shopt -s lastpipe # `... | compare` must be able to set $wrong
 root=$1 keynym=$2 dps=$3
 unset MANPAGER PAGER
 wrong=0
 complain() { echo "$*"; wrong=1; }
 page_options() { sed 's/\\-/-/g; s/\\f[BIRP]//g' "$root/docs/man/$1" | grep -oE -- '--[a-z][a-z0-9-]+' | sort -u; }
-help_options() { grep -oE -- '--[a-z][a-z0-9-]+' | sort -u; }
+help_options() { { grep -oE -- '--[a-z][a-z0-9-]+' || true; } | sort -u; }
 compare() { # PAGE, help text on stdin
   local page=$1 help
   help=$(help_options)
@@ -26,7 +27,7 @@ done
 for command in $(subcommands); do
   [ -f "$root/docs/man/keynym-$command.1" ] || { complain "keynym-$command.1 is missing"; continue; }
   { "$keynym" "$command" --help
-    "$keynym" "$command" --help | sed -n '/^Commands/,/^$/p' | awk 'NR > 1 && NF { print $1 }' |
+    "$keynym" "$command" --help | sed -n '/^Commands/,/^$/p' | awk 'NR > 1 && NF && $1 != "help" { print $1 }' |
       while read -r child; do "$keynym" "$command" "$child" --help; done; } | compare "keynym-$command.1"
 done
 { "$keynym" --help; } | compare keynym.1

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# keynym token, key, cert and alias, on a real token. command.sh ROOT BUILD
+. "$(dirname "$0")/lib.sh"
+has() { grep -qE -- "$1" "$work/out" || { cat "$work/out"; fail "the output does not have: $1"; }; }
+keynym() { "$keynym" "$@" >"$work/out" 2>&1 || { cat "$work/out"; fail "keynym $*"; }; }
+
+"$root/softhsm_config/new-token.sh" "$work/token" commands
+export SOFTHSM2_CONF=$work/token/softhsm2.conf
+uri="pkcs11:token=commands;object=one"
+
+keynym token list
+has '^commands .*ready'
+keynym token list --json
+has '"token":[[:space:]]*"commands"'
+
+# a token that is set up is not set up again
+if "$root/softhsm_config/new-token.sh" "$work/token" commands >"$work/out" 2>&1; then fail "the token was set up again"; fi
+has 'exists already'
+
+# a PIN source that is relative to where the user is
+cd "$work/token"
+for algorithm in EC:P-256 EC:P-384 EC:P-521; do
+  keynym key generate --pin-source pin --algorithm $algorithm --json "pkcs11:token=commands;object=$algorithm"
+  has '"custodyProved":[[:space:]]*true'
+  has "\"algorithm\":[[:space:]]*\"$algorithm\""
+done
+keynym key generate --pin-source pin "$uri"
+has '^algorithm EC:P-256$'
+keynym key list --pin-source pin "pkcs11:token=commands"
+[ "$(grep -c '^key ' "$work/out")" = 4 ] || fail "not four keys"
+
+# an alias: with the PIN source inside, usable from anywhere, and readable without the token
+keynym alias create --pin-source pin --output "$work/one.pem" "$uri"
+cd /
+[ "$(stat -c %a "$work/one.pem")" = 600 ] || fail "the alias file is open to others"
+SOFTHSM2_CONF=/nonexistent keynym alias show "$work/one.pem"
+has "pin-source=$work/token/pin"
+has 'public key EC:P-256'
+keynym key show "$work/one.pem"
+has 'custody   proved'
+
+# a chain goes in and comes out
+"$root/softhsm_config/new-pki.sh" "$work/pki"
+openssl req -new -provider-path "$build/provider" -provider default -provider keynym -key "$work/one.pem" \
+  -subj /CN=one -out "$work/one.csr"
+"$root/softhsm_config/new-pki.sh" "$work/pki" "$work/one.csr" "$work/chain.pem"
+keynym cert import --key "$uri?pin-source=$work/token/pin" "$work/chain.pem"
+has '^3 certificates stored'
+keynym cert import --key "$uri?pin-source=$work/token/pin" "$work/chain.pem"
+keynym cert show "$uri?pin-source=$work/token/pin"
+diff <(grep -v '^ *$' "$work/chain.pem") "$work/out" || fail "another chain came out"
+
+# what another PKCS#11 program would see is for the token to say; OpenSSL sees the named curve in the request
+openssl req -in "$work/one.csr" -noout -text | grep -q 'ASN1 OID: prime256v1' || fail "the curve is not named"
+openssl verify -CAfile "$work/pki/root.pem" -untrusted "$work/pki/intermediate.pem" "$work/chain.pem" >/dev/null ||
+  fail "the chain does not verify"
+echo "the commands do what they say"

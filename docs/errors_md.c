@@ -14,7 +14,9 @@ static const char *retry_text(p11_retry retry)
     case P11_OBJECT:
         return "once, after finding the object again";
     case P11_SESSION:
-        return "once, in a new session";
+        return "once, in another session (the idle ones are closed)";
+    case P11_SESSIONS:
+        return "once, in a new session (all are given up)";
     case P11_TOKEN:
         return "once, after finding the token again";
     case P11_MODULE:

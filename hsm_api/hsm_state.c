@@ -2,7 +2,7 @@
 
 #include "keynym_hsm.h"
 #include "kn_log.h"
-#include "kn_prov.h"
+#include "kn_ossl.h"
 
 #include <errno.h>
 #include <openssl/conf.h>
@@ -22,10 +22,12 @@ static const char *const setting_names[SETTING_COUNT] = {"key", "certificate", "
 
 static struct {
     pthread_mutex_t lock;
-    char *setting[SETTING_COUNT];
-    bool configured; /* by a call or a file */
-    kn_ctx *ctx;     /* NULL: to be made from the settings */
+    char *said[SETTING_COUNT];    /* by the application; NULL: nothing */
+    char *in_file[SETTING_COUNT]; /* of the configuration file */
+    bool file_read;
+    kn_ctx *ctx; /* NULL: to be made from the settings */
     OSSL_PROVIDER *provider;
+    bool builtin_added; /* OpenSSL knows of our provider from then on */
     unsigned handles;
     bool leaving;
 } hsm = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -59,14 +61,21 @@ static void pass_line(kn_log_level level, const char *line)
 
 void keynym_hsm_set_log(void (*sink)(int level, const char *line))
 {
-    user_sink = sink;
+    if (sink)
+        user_sink = sink; /* never back to NULL: a thread may be on its way to it */
     kn_log_set_sink(sink ? pass_line : NULL);
 }
 
 /* ---- settings ---- */
 
-/* Replaces the settings that @values names. Needs the lock. */
-static kn_err set_locked(const char *const values[SETTING_COUNT])
+/* What the application said comes before the file. */
+static const char *setting(int which)
+{
+    return hsm.said[which] ? hsm.said[which] : hsm.in_file[which];
+}
+
+/* @old becomes a copy of @values; on failure it stays as it is. Needs the lock. */
+static kn_err replace_locked(char *old[SETTING_COUNT], const char *const values[SETTING_COUNT])
 {
     char *copy[SETTING_COUNT] = {NULL};
     bool complete = true;
@@ -74,30 +83,28 @@ static kn_err set_locked(const char *const values[SETTING_COUNT])
         if (values[i] && !(copy[i] = strdup(values[i])))
             complete = false;
     for (int i = 0; i < SETTING_COUNT; i++) {
-        if (complete && copy[i]) {
-            free(hsm.setting[i]);
-            hsm.setting[i] = copy[i];
-        } else {
-            free(copy[i]);
-        }
+        free(complete ? old[i] : copy[i]);
+        if (complete)
+            old[i] = copy[i];
     }
     if (!complete)
         return kn_fail(KN_E_NO_MEMORY, "settings");
     kn_ctx_unref(&hsm.ctx); /* handles and the provider keep theirs */
-    hsm.configured = true;
     return kn_success();
 }
 
-static kn_err check_names(const CONF *conf, const char *path)
+/* Borrows from @conf. Not NCONF_get_string(), which goes on in the file's default section. */
+static kn_err read_section(const CONF *conf, const char *path, const char *ret_values[SETTING_COUNT])
 {
-    STACK_OF(CONF_VALUE) *values = NCONF_get_section(conf, CONFIG_SECTION);
-    for (int i = 0; i < sk_CONF_VALUE_num(values); i++) {
-        const char *name = sk_CONF_VALUE_value(values, i)->name;
-        bool known = false;
-        for (int n = 0; n < SETTING_COUNT; n++)
-            known |= !strcmp(name, setting_names[n]);
-        if (!known)
-            return kn_fail(KN_E_CONFIG, "%s: section [%s] has no setting '%.60s'", path, CONFIG_SECTION, name);
+    STACK_OF(CONF_VALUE) *section = NCONF_get_section(conf, CONFIG_SECTION);
+    for (int i = 0; i < sk_CONF_VALUE_num(section); i++) {
+        const CONF_VALUE *line = sk_CONF_VALUE_value(section, i);
+        int n = 0;
+        while (n < SETTING_COUNT && strcmp(line->name, setting_names[n]))
+            n++;
+        if (n == SETTING_COUNT)
+            return kn_fail(KN_E_CONFIG, "%s: section [%s] has no setting '%.60s'", path, CONFIG_SECTION, line->name);
+        ret_values[n] = line->value;
     }
     return kn_success();
 }
@@ -105,7 +112,7 @@ static kn_err check_names(const CONF *conf, const char *path)
 static kn_err load_file_locked(const char *path)
 {
     long line = 0;
-    const char *values[SETTING_COUNT];
+    const char *values[SETTING_COUNT] = {NULL};
     kn_err err;
     ERR_set_mark();
     CONF *conf = NCONF_new(NULL);
@@ -115,12 +122,11 @@ static kn_err load_file_locked(const char *path)
         err = line > 0 ? kn_fail(KN_E_CONFIG, "%s: error in line %ld", path, line)
                        : kn_fail(KN_E_CONFIG, "%s: %s", path, strerror(errno));
     else
-        err = check_names(conf, path);
-    if (!kn_failed(err)) {
-        for (int i = 0; i < SETTING_COUNT; i++)
-            values[i] = NCONF_get_string(conf, CONFIG_SECTION, setting_names[i]);
-        err = set_locked(values);
-    }
+        err = read_section(conf, path, values);
+    if (!kn_failed(err))
+        err = replace_locked(hsm.in_file, values);
+    if (!kn_failed(err))
+        hsm.file_read = true;
     NCONF_free(conf);
     ERR_pop_to_mark();
     return err;
@@ -140,17 +146,17 @@ static bool readable(const char *path)
     return file != NULL;
 }
 
-/* The configuration file, unless the application has spoken. That there is none is no error before a key is needed. */
+/* Reads the configuration file once. That there is none is no error before a key is needed. */
 static kn_err ensure_context(void)
 {
-    if (!hsm.configured && (getenv("KEYNYM_CONF") || readable(DEFAULT_CONFIG))) {
+    if (!hsm.file_read && (getenv("KEYNYM_CONF") || readable(DEFAULT_CONFIG))) {
         kn_err err = load_file_locked(config_path());
         if (kn_failed(err))
             return err;
     }
     if (hsm.ctx)
         return kn_success();
-    kn_config config = {.module_path = hsm.setting[MODULE_PATH], .pin_source = hsm.setting[PIN_SOURCE]};
+    kn_config config = {.module_path = setting(MODULE_PATH), .pin_source = setting(PIN_SOURCE)};
     return kn_ctx_new(&config, &hsm.ctx);
 }
 
@@ -166,14 +172,16 @@ int keynym_hsm_load_config(const char *path)
 
 int keynym_hsm_set_x509(const keynym_hsm_x509_config *config)
 {
+    static const keynym_hsm_x509_config nothing = {.key = NULL};
+    const keynym_hsm_x509_config *from = config ? config : &nothing;
     const char *const values[SETTING_COUNT] = {
-        [KEY] = config->key,
-        [CERTIFICATE] = config->certificate,
-        [PIN_SOURCE] = config->pin_source,
-        [MODULE_PATH] = config->module_path,
+        [KEY] = from->key,
+        [CERTIFICATE] = from->certificate,
+        [PIN_SOURCE] = from->pin_source,
+        [MODULE_PATH] = from->module_path,
     };
     (void)pthread_mutex_lock(&hsm.lock);
-    kn_err err = set_locked(values);
+    kn_err err = config ? replace_locked(hsm.said, values) : kn_fail(KN_E_ARGUMENT, "the configuration is NULL");
     (void)pthread_mutex_unlock(&hsm.lock);
     if (kn_failed(err))
         hsm_report("keynym_hsm_set_x509", err);
@@ -198,11 +206,13 @@ static kn_err load_provider(void)
     if (kn_failed(err))
         return err;
     /* Another copy of this library, or openssl.cnf, may have brought it; an alias key is complete in itself. */
-    bool there = OSSL_PROVIDER_available(NULL, KN_PROV_NAME);
+    bool there = OSSL_PROVIDER_available(NULL, KN_OSSL_NAME);
     context_of_provider = hsm.ctx;
     /* The default provider must go on being loaded by itself: retain_fallbacks. */
-    if (there || OSSL_PROVIDER_add_builtin(NULL, KN_PROV_NAME, init_provider))
-        hsm.provider = OSSL_PROVIDER_try_load(NULL, KN_PROV_NAME, 1);
+    if (!there && !hsm.builtin_added)
+        hsm.builtin_added = OSSL_PROVIDER_add_builtin(NULL, KN_OSSL_NAME, init_provider);
+    if (there || hsm.builtin_added)
+        hsm.provider = OSSL_PROVIDER_try_load(NULL, KN_OSSL_NAME, 1);
     context_of_provider = NULL;
     if (!hsm.provider)
         return kn_fail(KN_E_CRYPTO, "the provider cannot be added to the process: %s",
@@ -241,15 +251,16 @@ void hsm_deinit(void)
 
 kn_err hsm_handle_opened(hsm_x509_settings *ret_settings)
 {
-    hsm_x509_settings copy = {NULL};
+    hsm_x509_settings copy = {.key = NULL};
     (void)pthread_mutex_lock(&hsm.lock);
     kn_err err = load_provider();
     if (!kn_failed(err))
         err = ensure_context();
     if (!kn_failed(err)) {
-        copy.key = hsm.setting[KEY] ? strdup(hsm.setting[KEY]) : NULL;
-        copy.certificate = hsm.setting[CERTIFICATE] ? strdup(hsm.setting[CERTIFICATE]) : NULL;
-        if (!copy.key != !hsm.setting[KEY] || !copy.certificate != !hsm.setting[CERTIFICATE])
+        const char *key = setting(KEY), *certificate = setting(CERTIFICATE);
+        copy.key = key ? strdup(key) : NULL;
+        copy.certificate = certificate ? strdup(certificate) : NULL;
+        if (!copy.key != !key || !copy.certificate != !certificate)
             err = kn_fail(KN_E_NO_MEMORY, "settings");
     }
     if (!kn_failed(err)) {
@@ -277,5 +288,5 @@ void hsm_settings_free(hsm_x509_settings *settings)
     free(settings->key);
     free(settings->certificate);
     kn_ctx_unref(&settings->ctx);
-    *settings = (hsm_x509_settings){NULL};
+    *settings = (hsm_x509_settings){.key = NULL};
 }

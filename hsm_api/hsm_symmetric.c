@@ -38,7 +38,7 @@ static char *key_get_symm_key(HSM_CLIENT_HANDLE arg)
 {
     const hsm_symmetric *handle = arg;
     char *copy = NULL;
-    if (!handle->key)
+    if (!handle || !handle->key)
         hsm_report("hsm_client_get_symm_key", kn_fail(KN_E_CONFIG, "the application has set no symmetric key"));
     else if (!(copy = malloc(kn_secret_length(handle->key) + 1)))
         hsm_report("hsm_client_get_symm_key", kn_fail(KN_E_NO_MEMORY, "a copy of the key"));
@@ -52,7 +52,7 @@ static char *key_get_symm_key(HSM_CLIENT_HANDLE arg)
 static char *key_get_registration_name(HSM_CLIENT_HANDLE arg)
 {
     const hsm_symmetric *handle = arg;
-    char *copy = handle->name ? strdup(handle->name) : NULL;
+    char *copy = handle && handle->name ? strdup(handle->name) : NULL;
     if (!copy)
         hsm_report("hsm_client_get_registration_name",
                    kn_fail(KN_E_CONFIG, "the application has set no registration name"));
@@ -62,6 +62,8 @@ static char *key_get_registration_name(HSM_CLIENT_HANDLE arg)
 static kn_err set_info(hsm_symmetric *handle, const char *name, const char *key)
 {
     kn_secret *new_key = NULL;
+    if (!handle)
+        return kn_fail(KN_E_ARGUMENT, "the handle is NULL");
     if (!name || !key)
         return kn_fail(KN_E_CONFIG, "call prov_dev_set_symmetric_key_info() with a registration name and a key");
     size_t length = strnlen(key, KEY_TEXT_MAX + 1);

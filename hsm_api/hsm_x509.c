@@ -45,23 +45,39 @@ static void x509_destroy(HSM_CLIENT_HANDLE arg)
 
 /* ---- the certificate chain ---- */
 
-static kn_err add_pem(BIO *in, kn_certs *certs, const char *path)
+/* Without what stands behind a certificate: the trust settings of a TRUSTED CERTIFICATE. */
+static kn_err add_certificate(kn_certs *certs, const unsigned char *der, long length)
 {
-    for (;;) {
+    const unsigned char *end = der;
+    X509 *cert = d2i_X509(NULL, &end, length);
+    if (!cert)
+        return kn_fail(KN_E_CERTIFICATE, "certificate %zu is not valid DER", certs->count + 1);
+    X509_free(cert);
+    return kn_certs_add(certs, der, (size_t)(end - der));
+}
+
+/* A damaged block is an error, also behind a good one: the SDK would go on with half a chain and say nothing. */
+static kn_err add_pem(BIO *in, kn_certs *certs)
+{
+    kn_err err = kn_success();
+    while (!kn_failed(err)) {
         char *label = NULL, *header = NULL;
         unsigned char *der = NULL;
         long length = 0;
-        kn_err err = kn_success();
-        if (!PEM_read_bio(in, &label, &header, &der, &length))
-            return certs->count ? kn_success() : kn_fail(KN_E_NO_CERTIFICATE, "%s has no PEM certificate", path);
+        if (!PEM_read_bio(in, &label, &header, &der, &length)) {
+            if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
+                err = kn_fail(KN_E_CERTIFICATE, "the PEM block after certificate %zu is damaged", certs->count);
+            else if (certs->count == 0)
+                err = kn_fail(KN_E_NO_CERTIFICATE, "it has no PEM certificate");
+            break;
+        }
         if (!strcmp(label, PEM_STRING_X509) || !strcmp(label, PEM_STRING_X509_TRUSTED))
-            err = kn_certs_add(certs, der, (size_t)length);
+            err = add_certificate(certs, der, length);
         OPENSSL_free(label);
         OPENSSL_free(header);
-        OPENSSL_free(der);
-        if (kn_failed(err))
-            return kn_fail_within(err, "%s", path);
+        OPENSSL_clear_free(der, (size_t)length); /* a software key may stand in the same file */
     }
+    return err;
 }
 
 static kn_err chain_from_file(const char *path, kn_certs *ret_certs)
@@ -70,18 +86,21 @@ static kn_err chain_from_file(const char *path, kn_certs *ret_certs)
     if (!in)
         return kn_fail(KN_E_IO, "certificate file %s: %s", path, strerror(errno));
     kn_certs certs = {.count = 0};
-    kn_err err = add_pem(in, &certs, path);
+    kn_err err = add_pem(in, &certs);
     BIO_free(in);
-    if (kn_failed(err))
+    if (kn_failed(err)) {
         kn_certs_free(&certs);
-    else
-        *ret_certs = certs;
+        return kn_fail_within(err, "certificate file %s", path);
+    }
+    *ret_certs = certs;
     return err;
 }
 
 /* From the file or URI of the setting; without one, the certificate that stands beside the key on its token. */
 static kn_err read_chain(const hsm_x509 *handle, kn_certs *ret_certs)
 {
+    if (!handle)
+        return kn_fail(KN_E_ARGUMENT, "the handle is NULL");
     const hsm_x509_settings *s = &handle->settings;
     kn_err err;
     ERR_set_mark();
@@ -105,7 +124,9 @@ static kn_err read_chain(const hsm_x509 *handle, kn_certs *ret_certs)
 static kn_err leaf_of(const kn_certs *certs, X509 **ret_leaf)
 {
     const unsigned char *der = certs->cert[0].der;
+    ERR_set_mark();
     *ret_leaf = d2i_X509(NULL, &der, (long)certs->cert[0].length);
+    ERR_pop_to_mark();
     return *ret_leaf ? kn_success() : kn_fail(KN_E_MISMATCH, "the first certificate is not valid DER");
 }
 
@@ -169,6 +190,8 @@ static kn_err check_match(const hsm_x509 *handle, const kn_key *key)
 
 static kn_err make_alias_pem(const hsm_x509 *handle, char **ret_pem)
 {
+    if (!handle)
+        return kn_fail(KN_E_ARGUMENT, "the handle is NULL");
     const hsm_x509_settings *s = &handle->settings;
     kn_alias *given = NULL, *alias = NULL, *bare = NULL;
     kn_key *key = NULL;
@@ -221,14 +244,15 @@ static kn_err common_name(const X509 *leaf, char **ret_name)
     const X509_NAME *subject = X509_get_subject_name(leaf);
     int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
     if (at < 0)
-        return kn_fail(KN_E_NO_CERTIFICATE, "the device certificate has no common name");
+        return kn_fail(KN_E_CERTIFICATE, "the device certificate has no common name");
     unsigned char *utf8 = NULL;
     int length = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
     kn_err err = kn_success();
     if (length < 0 || !is_registration_id((const char *)utf8, (size_t)length))
-        err = kn_fail(KN_E_NO_CERTIFICATE,
-                      "the common name cannot be a registration id (1 to %d letters, digits and - . _ :, the last "
-                      "a letter, a digit or -)",
+        err = kn_fail(KN_E_CERTIFICATE,
+                      "the common name of the device certificate cannot be a registration id, which is 1 to %d "
+                      "letters, digits and - . _ :, the last a letter, a digit or -: a certificate with another name "
+                      "is needed",
                       REGISTRATION_ID_MAX);
     else if (!(*ret_name = strndup((const char *)utf8, (size_t)length)))
         err = kn_fail(KN_E_NO_MEMORY, "the common name");

@@ -1,5 +1,5 @@
 /* Keynym's own calls of the HSM library: how an application says which key and certificate a device has.
- * Without them the library reads its configuration file (keynym_hsm_load_config).
+ * What it does not say is taken from the configuration file (keynym_hsm_load_config).
  *
  * Units: sizes in bytes. Ownership: arguments are borrowed until return (the library keeps copies).
  * Errors: 0 for success; otherwise keynym_hsm_last_error() of the same thread names the cause and the next
@@ -20,7 +20,8 @@ extern "C" {
 #define KEYNYM_HSM_API
 #endif
 
-/* What identifies the device. A member that is NULL leaves what the configuration file says. */
+/* What identifies the device. Each call replaces what the one before said; a member that is NULL leaves what the
+ * configuration file says. */
 typedef struct keynym_hsm_x509_config {
     const char *key;         /* alias of the private key: a pkcs11: URI, or the path of an alias PEM file */
     const char *certificate; /* chain, leaf first: the path of a PEM file, or a pkcs11: URI (type=cert) */
@@ -31,7 +32,8 @@ typedef struct keynym_hsm_x509_config {
 KEYNYM_HSM_API int keynym_hsm_set_x509(const keynym_hsm_x509_config *config);
 
 /* Reads section [keynym_hsm] of an OpenSSL configuration file: key, certificate, pin_source, module_path.
- * NULL: the file named by the environment variable KEYNYM_CONF, else /etc/keynym/keynym.cnf. */
+ * NULL: the file named by the environment variable KEYNYM_CONF, else /etc/keynym/keynym.cnf; without this call, that
+ * file is read when it is there. What keynym_hsm_set_x509() says comes before the file, in whatever order they came. */
 KEYNYM_HSM_API int keynym_hsm_load_config(const char *path);
 
 /* The sentence of this thread's last failure in any call of this library, "" when there was none.

@@ -1,5 +1,15 @@
-# Tests of hsm_api/.
-kn_test(test_hsm_contract LABEL contract SOURCES contract/test_hsm_contract.c support/hsm.c
-        LIBS kn_test_token kn_backends keynym_hsm_shared OpenSSL::SSL)
-kn_test(test_hsm_errors LABEL integration SOURCES integration/test_hsm_errors.c support/hsm.c
-        LIBS kn_test_token kn_backends keynym_hsm_shared OpenSSL::SSL)
+# Tests of hsm_api/. They link the shared library, as an application with -Dhsm_custom_lib does, or open it.
+function(kn_hsm_test name label)
+  kn_test(${name} LABEL ${label} SOURCES ${label}/${name}.c support/prov.c ${ARGN}
+          LIBS kn_test_token kn_backends OpenSSL::SSL ${CMAKE_DL_LIBS})
+  target_include_directories(${name} PRIVATE $<TARGET_PROPERTY:keynym_hsm_shared,INTERFACE_INCLUDE_DIRECTORIES>)
+  target_compile_definitions(${name} PRIVATE KEYNYM_MODULE_DIR="$<TARGET_FILE_DIR:keynym_provider>"
+                                             KEYNYM_HSM_LIBRARY="$<TARGET_FILE:keynym_hsm_shared>")
+  add_dependencies(${name} keynym_provider keynym_hsm_shared)
+endfunction()
+
+kn_hsm_test(test_hsm_contract contract support/hsm.c)
+kn_hsm_test(test_hsm_errors integration support/hsm.c)
+kn_hsm_test(test_hsm_process integration)
+target_link_libraries(test_hsm_contract PRIVATE keynym_hsm_shared)
+target_link_libraries(test_hsm_errors PRIVATE keynym_hsm_shared)

@@ -11,12 +11,12 @@ plant() { # FILE INCLUDE
   if "$root/tests/lint/layers.sh" "$copy" >/dev/null; then echo "not found: $2 in $1"; exit 1; fi
   cp "$copy/kept" "$copy/$1"
 }
-plant provider/kn_prov_init.c kn_backend.h
+plant provider/kn_ossl_init.c kn_backend.h
 plant hsm_api/hsm_x509.c pkcs11/p11_key.h
 plant prov_client/kn_prov.c kn_key.h
 plant prov_client/kn_prov.c keynym_hsm.h
 plant prov_client/cmd/kn_cmd_provision.c kn_key.h
 plant dps_emulator/dps_main.c kn_err.h
-plant backends/kn_key.c kn_prov.h
+plant backends/kn_key.c kn_ossl.h
 "$root/tests/lint/layers.sh" "$copy" >/dev/null
 echo "7 of 7 planted breaches found"

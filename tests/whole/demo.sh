@@ -39,5 +39,6 @@ status=0
 wait $group || status=$?
 [ $status = 130 ] || fail "after Ctrl-C the exit status is $status, not 130"
 [ -z "$(pgrep -g $group || true)" ] || fail "Ctrl-C left processes: $(pgrep -ag $group)"
+[ -z "$(pgrep -f -- "--dir $work/keynym-demo" || true)" ] || fail "Ctrl-C left the server"
 [ -z "$(find "$work" -name 'keynym-demo.*')" ] || fail "Ctrl-C left the directory behind"
 echo "the demo does what it says"

@@ -1,8 +1,8 @@
 /* From PEM with our label to the DER inside. For every other PEM file this reads one line and is done.
  *
  * A decoder to DER, and not straight to a key, because OpenSSL's own loader of key files takes only those along. It does
- * not look into the DER: kn_prov_decoder_der.c does. */
-#include "kn_prov.h"
+ * not look into the DER: kn_ossl_decoder_der.c does. */
+#include "kn_ossl.h"
 
 #include "kn_alias.h"
 
@@ -33,18 +33,18 @@ static int decoder_does_selection(void *provctx, int selection)
 }
 
 /* Skips to the first block; is it ours? */
-static bool find_our_block(const kn_prov *prov, OSSL_CORE_BIO *in)
+static bool find_our_block(const kn_ossl *prov, OSSL_CORE_BIO *in)
 {
     static const char begin[] = "-----BEGIN ", ours[] = KN_ALIAS_PEM_LABEL "-----";
     char line[LINE_MAX_BYTES];
-    for (int i = 0; i < LINES_BEFORE && kn_prov_gets(prov, in, line, sizeof line) > 0; i++)
+    for (int i = 0; i < LINES_BEFORE && kn_ossl_gets(prov, in, line, sizeof line) > 0; i++)
         if (!strncmp(line, begin, sizeof begin - 1))
             return !strncmp(line + sizeof begin - 1, ours, sizeof ours - 1);
     return false;
 }
 
 /* The block, with the line that was read already put in front again. */
-static kn_err read_block(const kn_prov *prov, OSSL_CORE_BIO *in, uint8_t ret_der[KN_ALIAS_DER_MAX],
+static kn_err read_block(const kn_ossl *prov, OSSL_CORE_BIO *in, uint8_t ret_der[KN_ALIAS_DER_MAX],
                          size_t *ret_length)
 {
     static const char begin[] = "-----BEGIN " KN_ALIAS_PEM_LABEL "-----\n";
@@ -53,7 +53,7 @@ static kn_err read_block(const kn_prov *prov, OSSL_CORE_BIO *in, uint8_t ret_der
     size_t length = sizeof begin - 1;
     memcpy(text, begin, length);
     int n;
-    while ((n = kn_prov_gets(prov, in, line, sizeof line)) > 0) {
+    while ((n = kn_ossl_gets(prov, in, line, sizeof line)) > 0) {
         if (length + (size_t)n > KN_ALIAS_PEM_MAX)
             return kn_fail(KN_E_ALIAS_MALFORMED, "more than %d bytes of PEM", KN_ALIAS_PEM_MAX);
         memcpy(text + length, line, (size_t)n);
@@ -67,7 +67,7 @@ static kn_err read_block(const kn_prov *prov, OSSL_CORE_BIO *in, uint8_t ret_der
 static int decoder_decode(void *ctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *callback, void *callback_arg,
                           OSSL_PASSPHRASE_CALLBACK *passphrase, void *passphrase_arg)
 {
-    const kn_prov *prov = ctx;
+    const kn_ossl *prov = ctx;
     int object_type = OSSL_OBJECT_PKEY;
     uint8_t der[KN_ALIAS_DER_MAX];
     size_t length;
@@ -76,18 +76,18 @@ static int decoder_decode(void *ctx, OSSL_CORE_BIO *in, int selection, OSSL_CALL
         return 1; /* not for us: OpenSSL goes on with other decoders */
     kn_err err = read_block(prov, in, der, &length);
     if (kn_failed(err))
-        return kn_prov_raise(prov, err);
+        return kn_ossl_raise(prov, err);
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &object_type),
-        OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_STRUCTURE, (char *)(uintptr_t)KN_PROV_STRUCTURE,
-                                         sizeof KN_PROV_STRUCTURE - 1),
+        OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_STRUCTURE, (char *)(uintptr_t)KN_OSSL_STRUCTURE,
+                                         sizeof KN_OSSL_STRUCTURE - 1),
         OSSL_PARAM_construct_octet_string(OSSL_OBJECT_PARAM_DATA, der, length),
         OSSL_PARAM_construct_end(),
     };
     return callback(params, callback_arg);
 }
 
-const OSSL_DISPATCH kn_prov_decoder_pem[] = {
+const OSSL_DISPATCH kn_ossl_decoder_pem[] = {
     {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},
     {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))decoder_freectx},
     {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))decoder_does_selection},

@@ -1,5 +1,5 @@
 /* From the DER of an alias to a key. */
-#include "kn_prov_key.h"
+#include "kn_ossl_key.h"
 
 #include <string.h>
 
@@ -21,11 +21,11 @@ static int decoder_does_selection(void *provctx, int selection)
 }
 
 /* Reads to the end, at most KN_ALIAS_DER_MAX + 1 bytes. */
-static size_t read_all(const kn_prov *prov, OSSL_CORE_BIO *in, uint8_t der[KN_ALIAS_DER_MAX + 1])
+static size_t read_all(const kn_ossl *prov, OSSL_CORE_BIO *in, uint8_t der[KN_ALIAS_DER_MAX + 1])
 {
     size_t length = 0, got = 0;
     while (length <= KN_ALIAS_DER_MAX &&
-           kn_prov_read(prov, in, der + length, KN_ALIAS_DER_MAX + 1 - length, &got) && got > 0)
+           kn_ossl_read(prov, in, der + length, KN_ALIAS_DER_MAX + 1 - length, &got) && got > 0)
         length += got;
     return length;
 }
@@ -41,7 +41,7 @@ static bool looks_like_alias(const uint8_t *der, size_t length)
 static int decoder_decode(void *ctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *callback, void *callback_arg,
                           OSSL_PASSPHRASE_CALLBACK *passphrase, void *passphrase_arg)
 {
-    kn_prov *prov = ctx;
+    kn_ossl *prov = ctx;
     uint8_t der[KN_ALIAS_DER_MAX + 1];
     kn_alias *alias = NULL;
     kn_key *key = NULL;
@@ -53,12 +53,12 @@ static int decoder_decode(void *ctx, OSSL_CORE_BIO *in, int selection, OSSL_CALL
         return 1; /* not for us: OpenSSL goes on with other decoders */
     kn_err err = kn_alias_from_der(der, length, &alias);
     if (!kn_failed(err))
-        err = kn_key_open(kn_prov_backends(prov), alias, &key);
+        err = kn_key_open(kn_ossl_backends(prov), alias, &key);
     kn_alias_free(&alias);
     if (kn_failed(err))
-        return kn_prov_raise(prov, err);
-    kn_prov_key *object = kn_prov_key_new(prov, key);
-    return object ? kn_prov_key_deliver(object, callback, callback_arg) : 0;
+        return kn_ossl_raise(prov, err);
+    kn_ossl_key *object = kn_ossl_key_new(prov, key);
+    return object ? kn_ossl_key_deliver(object, callback, callback_arg) : 0;
 }
 
 /* OpenSSL calls this when it has chosen another provider's key management, and 3.0 calls it through NULL when
@@ -69,7 +69,7 @@ static int decoder_export_object(void *ctx, const void *reference, size_t size, 
     return 0;
 }
 
-const OSSL_DISPATCH kn_prov_decoder_der[] = {
+const OSSL_DISPATCH kn_ossl_decoder_der[] = {
     {OSSL_FUNC_DECODER_NEWCTX, (void (*)(void))decoder_newctx},
     {OSSL_FUNC_DECODER_FREECTX, (void (*)(void))decoder_freectx},
     {OSSL_FUNC_DECODER_DOES_SELECTION, (void (*)(void))decoder_does_selection},

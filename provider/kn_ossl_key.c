@@ -1,4 +1,4 @@
-#include "kn_prov_key.h"
+#include "kn_ossl_key.h"
 
 #include <openssl/core_names.h>
 #include <openssl/core_object.h>
@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-kn_prov_key *kn_prov_key_new(kn_prov *prov, kn_key *key)
+kn_ossl_key *kn_ossl_key_new(kn_ossl *prov, kn_key *key)
 {
-    kn_prov_key *new = calloc(1, sizeof *new);
+    kn_ossl_key *new = calloc(1, sizeof *new);
     if (!new) {
         kn_key_unref(&key);
         return NULL;
@@ -18,16 +18,16 @@ kn_prov_key *kn_prov_key_new(kn_prov *prov, kn_key *key)
     return new;
 }
 
-void kn_prov_key_free(void *arg)
+void kn_ossl_key_free(void *arg)
 {
-    kn_prov_key *key = arg;
+    kn_ossl_key *key = arg;
     if (!key)
         return;
     kn_key_unref(&key->key);
     free(key);
 }
 
-const char *kn_prov_key_type(const kn_public *public)
+const char *kn_ossl_key_type(const kn_public *public)
 {
     switch (public->alg->type) {
     case KN_KEY_EC:
@@ -36,10 +36,10 @@ const char *kn_prov_key_type(const kn_public *public)
     return NULL;
 }
 
-int kn_prov_key_deliver(kn_prov_key *key, OSSL_CALLBACK *callback, void *arg)
+int kn_ossl_key_deliver(kn_ossl_key *key, OSSL_CALLBACK *callback, void *arg)
 {
     int object_type = OSSL_OBJECT_PKEY;
-    char *type = (char *)(uintptr_t)kn_prov_key_type(kn_key_public(key->key));
+    char *type = (char *)(uintptr_t)kn_ossl_key_type(kn_key_public(key->key));
     void *reference = key; /* load() of the key management takes it and leaves NULL */
     OSSL_PARAM params[] = {
         OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &object_type),
@@ -48,6 +48,6 @@ int kn_prov_key_deliver(kn_prov_key *key, OSSL_CALLBACK *callback, void *arg)
         OSSL_PARAM_construct_end(),
     };
     int ok = callback(params, arg);
-    kn_prov_key_free(reference);
+    kn_ossl_key_free(reference);
     return ok;
 }

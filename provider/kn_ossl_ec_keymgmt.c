@@ -1,5 +1,5 @@
 /* Key management of EC keys. */
-#include "kn_prov_key.h"
+#include "kn_ossl_key.h"
 
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
@@ -7,10 +7,17 @@
 #include <stdint.h>
 #include <string.h>
 
-/* A decoder or a store hands over a kn_prov_key by reference. */
+/* An empty object, and no import: a key comes from a decoder or a store. OpenSSL asks for one when it compares a
+ * software key with one of ours; without it, each comparison leaves "malloc failure" on the error queue. */
+static void *ec_new(void *provctx)
+{
+    return kn_ossl_key_new(provctx, NULL);
+}
+
+/* A decoder or a store hands over a kn_ossl_key by reference. */
 static void *ec_load(const void *reference, size_t size)
 {
-    kn_prov_key *key;
+    kn_ossl_key *key;
     if (size != sizeof key)
         return NULL;
     memcpy(&key, reference, sizeof key);
@@ -22,20 +29,23 @@ static void *ec_load(const void *reference, size_t size)
 
 static void *ec_dup(const void *from, int selection)
 {
-    const kn_prov_key *key = from;
+    const kn_ossl_key *key = from;
     (void)selection;
-    return kn_prov_key_new(key->prov, kn_key_ref(key->key));
+    return kn_ossl_key_new(key->prov, key->key ? kn_key_ref(key->key) : NULL);
 }
 
-static int ec_has(const void *key, int selection)
+static int ec_has(const void *arg, int selection)
 {
-    (void)selection; /* parameters, public and private part are all there */
-    return key != NULL;
+    const kn_ossl_key *key = arg;
+    (void)selection; /* parameters, public and private part are all there, or the object is empty */
+    return key && key->key;
 }
 
 static int ec_match(const void *a, const void *b, int selection)
 {
-    const kn_prov_key *ka = a, *kb = b;
+    const kn_ossl_key *ka = a, *kb = b;
+    if (!ka->key || !kb->key)
+        return 0;
     if (selection & OSSL_KEYMGMT_SELECT_KEYPAIR)
         return kn_public_equal(kn_key_public(ka->key), kn_key_public(kb->key));
     return kn_key_public(ka->key)->alg == kn_key_public(kb->key)->alg;
@@ -86,7 +96,9 @@ static int get_public(const kn_public *public, OSSL_PARAM params[])
 
 static int ec_get_params(void *arg, OSSL_PARAM params[])
 {
-    const kn_prov_key *key = arg;
+    const kn_ossl_key *key = arg;
+    if (!key->key)
+        return 0;
     const kn_public *public = kn_key_public(key->key);
     const kn_alg *alg = public->alg;
     OSSL_PARAM *p;
@@ -121,13 +133,13 @@ static const OSSL_PARAM *ec_export_types(int selection)
  * parameters. */
 static int ec_export(void *arg, int selection, OSSL_CALLBACK *callback, void *callback_arg)
 {
-    const kn_prov_key *key = arg;
+    const kn_ossl_key *key = arg;
+    if (!key->key || (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY))
+        return 0;
     const kn_public *public = kn_key_public(key->key);
     char *group = (char *)(uintptr_t)public->alg->group;
     OSSL_PARAM params[3];
     int n = 0;
-    if (!key || (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY))
-        return 0;
     params[n++] = OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, group, strlen(group));
     if (selection & OSSL_KEYMGMT_SELECT_PUBLIC_KEY)
         params[n++] = OSSL_PARAM_construct_octet_string(
@@ -141,9 +153,10 @@ static const char *ec_query_operation_name(int operation)
     return operation == OSSL_OP_SIGNATURE ? "ECDSA" : NULL;
 }
 
-const OSSL_DISPATCH kn_prov_ec_keymgmt[] = {
+const OSSL_DISPATCH kn_ossl_ec_keymgmt[] = {
+    {OSSL_FUNC_KEYMGMT_NEW, (void (*)(void))ec_new},
     {OSSL_FUNC_KEYMGMT_LOAD, (void (*)(void))ec_load},
-    {OSSL_FUNC_KEYMGMT_FREE, (void (*)(void))kn_prov_key_free},
+    {OSSL_FUNC_KEYMGMT_FREE, (void (*)(void))kn_ossl_key_free},
     {OSSL_FUNC_KEYMGMT_DUP, (void (*)(void))ec_dup},
     {OSSL_FUNC_KEYMGMT_HAS, (void (*)(void))ec_has},
     {OSSL_FUNC_KEYMGMT_MATCH, (void (*)(void))ec_match},

@@ -1,5 +1,5 @@
 /* ECDSA: the digest is made in software, the signature in the hardware. A context that waits holds no session. */
-#include "kn_prov_key.h"
+#include "kn_ossl_key.h"
 
 #include "kn_crypto.h"
 
@@ -11,7 +11,7 @@
 #define DIGEST_NAME_MAX 50 /* bytes of a digest's name, with the final NUL */
 
 typedef struct ecdsa {
-    kn_prov *prov;
+    kn_ossl *prov;
     char *properties;
     kn_key *key;
     EVP_MD *md; /* NULL: the caller hashes */
@@ -89,13 +89,13 @@ static const OSSL_PARAM *ecdsa_settable_ctx_params(void *arg, void *provctx)
 
 static int set_digest(ecdsa *ctx, const char *name, const char *properties)
 {
-    EVP_MD *md = kn_prov_digest(ctx->prov, name, properties ? properties : ctx->properties);
+    EVP_MD *md = kn_ossl_digest(ctx->prov, name, properties ? properties : ctx->properties);
     if (!md)
-        return kn_prov_raise(ctx->prov, kn_fail(KN_E_DIGEST, "'%.40s' is not offered by any provider", name));
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "'%.40s' is not offered by any provider", name));
     int size = EVP_MD_get_size(md);
     if (size < 20 || size > 64 || (EVP_MD_get_flags(md) & EVP_MD_FLAG_XOF)) {
         EVP_MD_free(md);
-        return kn_prov_raise(ctx->prov, kn_fail(KN_E_DIGEST, "'%.40s' for ECDSA", name));
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "'%.40s' for ECDSA", name));
     }
     EVP_MD_free(ctx->md);
     ctx->md = md;
@@ -112,23 +112,27 @@ static int ecdsa_set_ctx_params(void *arg, const OSSL_PARAM params[])
     const OSSL_PARAM *query = OSSL_PARAM_locate_const(params, OSSL_SIGNATURE_PARAM_PROPERTIES);
     if (!digest)
         return 1;
-    if (ctx->hash) /* data may have been hashed already */
-        return kn_prov_raise(ctx->prov, kn_fail(KN_E_DIGEST, "the digest was chosen before"));
     if (!OSSL_PARAM_get_utf8_string(digest, &text, sizeof name))
-        return kn_prov_raise(ctx->prov, kn_fail(KN_E_DIGEST, "a digest name that is too long"));
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "a digest name that is too long"));
+    if (ctx->hash) /* data may have been hashed already: the same once more, as software keys allow, or an error */
+        return EVP_MD_is_a(ctx->md, name) ||
+               kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "'%.40s', but %s was chosen before", name,
+                                                EVP_MD_get0_name(ctx->md)));
     text = properties;
     if (query && !OSSL_PARAM_get_utf8_string(query, &text, sizeof properties))
-        return kn_prov_raise(ctx->prov, kn_fail(KN_E_DIGEST, "a property query that is too long"));
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "a property query that is too long"));
     return set_digest(ctx, name, query ? properties : NULL);
 }
 
-static int set_key(ecdsa *ctx, const kn_prov_key *key)
+static int set_key(ecdsa *ctx, const kn_ossl_key *key)
 {
     if (!key) {
         if (ctx->key)
             return 1; /* the key of the previous operation */
-        return kn_prov_raise(ctx->prov, kn_fail(KN_E_ARGUMENT, "no key was given"));
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_ARGUMENT, "no key was given"));
     }
+    if (!key->key)
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_ARGUMENT, "the key object is empty"));
     kn_key *old = ctx->key;
     ctx->key = kn_key_ref(key->key);
     kn_key_unref(&old);
@@ -147,7 +151,7 @@ static int ecdsa_init(void *arg, void *key, const OSSL_PARAM params[])
 static int check_size(const ecdsa *ctx, size_t length)
 {
     if (ctx->md && length != (size_t)EVP_MD_get_size(ctx->md))
-        return kn_prov_raise(ctx->prov, kn_fail(KN_E_DATA_SIZE, "%zu bytes are not a %s digest of %d", length,
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DATA_SIZE, "%zu bytes are not a %s digest of %d", length,
                                                 EVP_MD_get0_name(ctx->md), EVP_MD_get_size(ctx->md)));
     return 1;
 }
@@ -164,10 +168,10 @@ static int ecdsa_sign(void *arg, unsigned char *signature, size_t *length, size_
     if (!check_size(ctx, digest_length))
         return 0;
     if (size < room)
-        return kn_prov_raise(ctx->prov, kn_fail(KN_E_DATA_SIZE, "a signature may have %zu bytes, room is for %zu",
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DATA_SIZE, "a signature may have %zu bytes, room is for %zu",
                                                 room, size));
     kn_err err = kn_key_sign(ctx->key, digest, digest_length, signature, length);
-    return kn_failed(err) ? kn_prov_raise(ctx->prov, err) : 1;
+    return kn_failed(err) ? kn_ossl_raise(ctx->prov, err) : 1;
 }
 
 static int ecdsa_verify(void *arg, const unsigned char *signature, size_t length, const unsigned char *digest,
@@ -191,7 +195,7 @@ static int ecdsa_digest_init(void *arg, const char *name, void *key, const OSSL_
     }
     ctx->hash = EVP_MD_CTX_new();
     if (!ctx->hash || !EVP_DigestInit_ex2(ctx->hash, ctx->md, NULL))
-        return kn_prov_raise(ctx->prov, kn_fail(KN_E_CRYPTO, "the digest does not start"));
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_CRYPTO, "the digest does not start"));
     return 1;
 }
 
@@ -207,9 +211,9 @@ static int ecdsa_digest_sign_final(void *arg, unsigned char *signature, size_t *
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int digest_length = 0;
     if (!ctx->hash)
-        return kn_prov_raise(ctx->prov, kn_fail(KN_E_ARGUMENT, "no operation was begun"));
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_ARGUMENT, "no operation was begun"));
     if (signature && !EVP_DigestFinal_ex(ctx->hash, digest, &digest_length))
-        return kn_prov_raise(ctx->prov, kn_fail(KN_E_CRYPTO, "the digest does not end"));
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_CRYPTO, "the digest does not end"));
     return ecdsa_sign(ctx, signature, length, size, digest, digest_length);
 }
 
@@ -239,7 +243,7 @@ static int get_algorithm_id(const ecdsa *ctx, OSSL_PARAM *p)
     for (size_t i = 0; ctx->md && i < sizeof identifiers / sizeof *identifiers; i++)
         if (EVP_MD_is_a(ctx->md, identifiers[i].digest))
             return OSSL_PARAM_set_octet_string(p, identifiers[i].der, identifiers[i].length);
-    return kn_prov_raise(ctx->prov, kn_fail(KN_E_DIGEST, "X.509 has no name for ECDSA with %s",
+    return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "X.509 has no name for ECDSA with %s",
                                             ctx->md ? EVP_MD_get0_name(ctx->md) : "a digest that is not known"));
 }
 
@@ -258,7 +262,7 @@ static int ecdsa_get_ctx_params(void *arg, OSSL_PARAM params[])
     return 1;
 }
 
-const OSSL_DISPATCH kn_prov_ecdsa[] = {
+const OSSL_DISPATCH kn_ossl_ecdsa[] = {
     {OSSL_FUNC_SIGNATURE_NEWCTX, (void (*)(void))ecdsa_newctx},
     {OSSL_FUNC_SIGNATURE_FREECTX, (void (*)(void))ecdsa_freectx},
     {OSSL_FUNC_SIGNATURE_DUPCTX, (void (*)(void))ecdsa_dupctx},

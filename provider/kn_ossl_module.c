@@ -1,5 +1,5 @@
 /* The entry point of keynym.so. */
-#include "kn_prov.h"
+#include "kn_ossl.h"
 
 __attribute__((visibility("default"))) OSSL_provider_init_fn OSSL_provider_init;
 

@@ -1,7 +1,6 @@
-#include "kn_prov.h"
+#include "kn_ossl.h"
 
 #include "kn_log.h"
-#include "kn_proc.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -13,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct kn_prov {
+struct kn_ossl {
     const OSSL_CORE_HANDLE *core;
     const OSSL_DISPATCH *in;
     OSSL_FUNC_core_get_params_fn *get_params;
@@ -31,7 +30,7 @@ struct kn_prov {
 
 /* ---- errors ---- */
 
-static void set_error(const kn_prov *prov, uint32_t reason, const char *format, ...)
+static void set_error(const kn_ossl *prov, uint32_t reason, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -39,11 +38,16 @@ static void set_error(const kn_prov *prov, uint32_t reason, const char *format, 
     va_end(args);
 }
 
-int kn_prov_raise_at(const kn_prov *prov, kn_err err, const char *file, int line, const char *function)
+int kn_ossl_raise_at(const kn_ossl *prov, kn_err err, const char *file, int line, const char *function)
 {
     prov->new_error(prov->core);
     prov->set_error_debug(prov->core, file, line, function);
     set_error(prov, (uint32_t)err.code, "%s (next step: %s)", kn_err_detail(), kn_code_remedy(err.code));
+    if (kn_log_wants(KN_LOG_INFO)) { /* HAProxy, apache2 and Python as a server show nothing of the queue */
+        char text[KN_DETAIL_MAX + 256];
+        kn_err_text(err, text, sizeof text);
+        kn_log(KN_LOG_INFO, "%s", text);
+    }
     return 0;
 }
 
@@ -66,22 +70,22 @@ static const OSSL_ITEM *get_reason_strings(void *provctx)
 
 /* ---- what the other files use ---- */
 
-kn_ctx *kn_prov_backends(const kn_prov *prov)
+kn_ctx *kn_ossl_backends(const kn_ossl *prov)
 {
     return prov->backends;
 }
 
-int kn_prov_gets(const kn_prov *prov, OSSL_CORE_BIO *bio, char *line, int size)
+int kn_ossl_gets(const kn_ossl *prov, OSSL_CORE_BIO *bio, char *line, int size)
 {
     return prov->bio_gets(bio, line, size);
 }
 
-int kn_prov_read(const kn_prov *prov, OSSL_CORE_BIO *bio, void *data, size_t size, size_t *ret_length)
+int kn_ossl_read(const kn_ossl *prov, OSSL_CORE_BIO *bio, void *data, size_t size, size_t *ret_length)
 {
     return prov->bio_read(bio, data, size, ret_length);
 }
 
-EVP_MD *kn_prov_digest(kn_prov *prov, const char *name, const char *properties)
+EVP_MD *kn_ossl_digest(kn_ossl *prov, const char *name, const char *properties)
 {
     (void)pthread_mutex_lock(&prov->lock);
     if (!prov->child) /* late: a program that never signs with us does not pay for it */
@@ -103,14 +107,14 @@ static _Thread_local bool registering_others;
 
 /* The core's handle of the library context is an OSSL_LIB_CTX of the libcrypto that loaded us. It may be used as
  * one only when that is the libcrypto that we are linked to (provider-base(7), core_get_libctx). */
-static bool same_libcrypto(const kn_prov *prov)
+static bool same_libcrypto(const kn_ossl *prov)
 {
     Dl_info core, ours;
     return prov->get_libctx && dladdr((void *)(uintptr_t)prov->get_libctx, &core) &&
            dladdr((void *)(uintptr_t)EVP_KEYMGMT_fetch, &ours) && core.dli_fbase == ours.dli_fbase;
 }
 
-static void register_others(kn_prov *prov, int operation)
+static void register_others(kn_ossl *prov, int operation)
 {
     unsigned bit = 1u << operation;
     if (atomic_load(&prov->after_others) & bit)
@@ -120,9 +124,9 @@ static void register_others(kn_prov *prov, int operation)
         ERR_set_mark();
         registering_others = true;
         if (operation == OSSL_OP_KEYMGMT)
-            EVP_KEYMGMT_free(EVP_KEYMGMT_fetch(libctx, "EC", "provider!=" KN_PROV_NAME));
+            EVP_KEYMGMT_free(EVP_KEYMGMT_fetch(libctx, "EC", "provider!=" KN_OSSL_NAME));
         else if (operation == OSSL_OP_SIGNATURE)
-            EVP_SIGNATURE_free(EVP_SIGNATURE_fetch(libctx, "ECDSA", "provider!=" KN_PROV_NAME));
+            EVP_SIGNATURE_free(EVP_SIGNATURE_fetch(libctx, "ECDSA", "provider!=" KN_OSSL_NAME));
         registering_others = false;
         ERR_pop_to_mark();
     }
@@ -130,24 +134,24 @@ static void register_others(kn_prov *prov, int operation)
 }
 
 static const OSSL_ALGORITHM keymgmts[] = {
-    {"EC:id-ecPublicKey:1.2.840.10045.2.1", KN_PROV_PROPERTIES, kn_prov_ec_keymgmt, "Keynym EC keys"},
+    {"EC:id-ecPublicKey:1.2.840.10045.2.1", KN_OSSL_PROPERTIES, kn_ossl_ec_keymgmt, "Keynym EC keys"},
     {NULL, NULL, NULL, NULL},
 };
 
 static const OSSL_ALGORITHM signatures[] = {
-    {"ECDSA", KN_PROV_PROPERTIES, kn_prov_ecdsa, "Keynym ECDSA"},
+    {"ECDSA", KN_OSSL_PROPERTIES, kn_ossl_ecdsa, "Keynym ECDSA"},
     {NULL, NULL, NULL, NULL},
 };
 
 static const OSSL_ALGORITHM stores[] = {
-    {"pkcs11", KN_PROV_PROPERTIES, kn_prov_store, "Keynym PKCS#11 URIs"},
+    {"pkcs11", KN_OSSL_PROPERTIES, kn_ossl_store, "Keynym PKCS#11 URIs"},
     {NULL, NULL, NULL, NULL},
 };
 
 /* As few as can be: every decoder that a provider offers costs every program that reads keys. */
 static const OSSL_ALGORITHM decoders[] = {
-    {"DER", KN_PROV_PROPERTIES ",input=pem", kn_prov_decoder_pem, "Keynym alias PEM"},
-    {"EC", KN_PROV_PROPERTIES ",input=der,structure=" KN_PROV_STRUCTURE, kn_prov_decoder_der, "Keynym aliases"},
+    {"DER", KN_OSSL_PROPERTIES ",input=pem", kn_ossl_decoder_pem, "Keynym alias PEM"},
+    {"EC", KN_OSSL_PROPERTIES ",input=der,structure=" KN_OSSL_STRUCTURE, kn_ossl_decoder_der, "Keynym aliases"},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -206,7 +210,7 @@ static int get_params(void *provctx, OSSL_PARAM params[])
 
 static void teardown(void *provctx)
 {
-    kn_prov *prov = provctx;
+    kn_ossl *prov = provctx;
     if (!prov)
         return;
     if (prov->child)
@@ -225,7 +229,7 @@ static const OSSL_DISPATCH provider_functions[] = {
     {0, NULL},
 };
 
-static void take_core_functions(kn_prov *prov, const OSSL_DISPATCH *in)
+static void take_core_functions(kn_ossl *prov, const OSSL_DISPATCH *in)
 {
     for (; in->function_id; in++)
         switch (in->function_id) {
@@ -256,7 +260,7 @@ static void take_core_functions(kn_prov *prov, const OSSL_DISPATCH *in)
 }
 
 /* The settings of the provider's section in openssl.cnf; docs/configuration.md. */
-static kn_err configure(const kn_prov *prov, kn_config *config)
+static kn_err configure(const kn_ossl *prov, kn_config *config)
 {
     char *module_path = NULL, *pin_source = NULL, *wait = NULL, *level = NULL;
     OSSL_PARAM params[] = {
@@ -291,7 +295,7 @@ int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, cons
 {
     kn_config config = {0};
     kn_err err = kn_success();
-    kn_prov *prov = calloc(1, sizeof *prov);
+    kn_ossl *prov = calloc(1, sizeof *prov);
     if (!prov)
         return 0;
     prov->core = core;
@@ -310,7 +314,11 @@ int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, cons
     if (!kn_failed(err) && !backends)
         err = kn_ctx_new(&config, &prov->backends);
     if (kn_failed(err)) {
-        (void)kn_prov_raise(prov, err);
+        /* Also a line: OpenSSL drops the error queue of a provider that its configuration file activates. */
+        char text[KN_DETAIL_MAX + 256];
+        kn_err_text(err, text, sizeof text);
+        kn_log(KN_LOG_ERROR, "%s", text);
+        (void)kn_ossl_raise(prov, err);
         teardown(prov);
         return 0;
     }

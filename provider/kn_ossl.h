@@ -1,11 +1,11 @@
 /* The provider's context: what one instance of keynym in one OSSL_LIB_CTX needs.
  *
  * Units: none. Ownership: keynym_provider_init() makes it, teardown releases it; it outlives every key.
- * Errors: kn_prov_raise() puts a backend's failure on OpenSSL's error queue. Threads: any.
+ * Errors: kn_ossl_raise() puts a backend's failure on OpenSSL's error queue. Threads: any.
  * Spec: provider-base(7), provider(7).
  */
-#ifndef KN_PROV_H
-#define KN_PROV_H
+#ifndef KN_OSSL_H
+#define KN_OSSL_H
 
 #include "kn_ctx.h"
 
@@ -13,11 +13,11 @@
 #include <openssl/core_dispatch.h>
 #include <openssl/evp.h>
 
-#define KN_PROV_NAME       "keynym"
-#define KN_PROV_PROPERTIES "provider=keynym"
-#define KN_PROV_STRUCTURE  "KeynymAlias" /* OpenSSL's word for what a DER value is */
+#define KN_OSSL_NAME       "keynym"
+#define KN_OSSL_PROPERTIES "provider=keynym"
+#define KN_OSSL_STRUCTURE  "KeynymAlias" /* OpenSSL's word for what a DER value is */
 
-typedef struct kn_prov kn_prov;
+typedef struct kn_ossl kn_ossl;
 
 /* The provider's entry point under a name of its own. Reads its settings from openssl.cnf. */
 OSSL_provider_init_fn keynym_provider_init;
@@ -27,25 +27,25 @@ OSSL_provider_init_fn keynym_provider_init;
 int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in,
                             const OSSL_DISPATCH **out, void **provctx);
 
-kn_ctx *kn_prov_backends(const kn_prov *prov);
+kn_ctx *kn_ossl_backends(const kn_ossl *prov);
 
 /* A digest of the application's own providers: fetched in a child of its library context, so that its choice
  * (FIPS, say) holds. Release with EVP_MD_free(). NULL: not there. */
-EVP_MD *kn_prov_digest(kn_prov *prov, const char *name, const char *properties);
+EVP_MD *kn_ossl_digest(kn_ossl *prov, const char *name, const char *properties);
 
 /* Raises @err, with this thread's detail text, on the application's error queue. Always returns 0. */
-int kn_prov_raise_at(const kn_prov *prov, kn_err err, const char *file, int line, const char *function);
-#define kn_prov_raise(prov, err) kn_prov_raise_at(prov, err, __FILE__, __LINE__, __func__)
+int kn_ossl_raise_at(const kn_ossl *prov, kn_err err, const char *file, int line, const char *function);
+#define kn_ossl_raise(prov, err) kn_ossl_raise_at(prov, err, __FILE__, __LINE__, __func__)
 
 /* Reading from a BIO of the application; as BIO_gets(). */
-int kn_prov_gets(const kn_prov *prov, OSSL_CORE_BIO *bio, char *line, int size);
+int kn_ossl_gets(const kn_ossl *prov, OSSL_CORE_BIO *bio, char *line, int size);
 /* As BIO_read_ex(). */
-int kn_prov_read(const kn_prov *prov, OSSL_CORE_BIO *bio, void *data, size_t size, size_t *ret_length);
+int kn_ossl_read(const kn_ossl *prov, OSSL_CORE_BIO *bio, void *data, size_t size, size_t *ret_length);
 
-extern const OSSL_DISPATCH kn_prov_ec_keymgmt[];
-extern const OSSL_DISPATCH kn_prov_ecdsa[];
-extern const OSSL_DISPATCH kn_prov_store[];
-extern const OSSL_DISPATCH kn_prov_decoder_pem[];
-extern const OSSL_DISPATCH kn_prov_decoder_der[];
+extern const OSSL_DISPATCH kn_ossl_ec_keymgmt[];
+extern const OSSL_DISPATCH kn_ossl_ecdsa[];
+extern const OSSL_DISPATCH kn_ossl_store[];
+extern const OSSL_DISPATCH kn_ossl_decoder_pem[];
+extern const OSSL_DISPATCH kn_ossl_decoder_der[];
 
 #endif

@@ -156,15 +156,17 @@ kn_err kn_alias_from_pem(const char *pem, size_t length, kn_alias **ret_alias)
 
 static kn_err from_file(const char *path, kn_alias **ret_alias)
 {
+    char shown[256]; /* a URI with a misspelt scheme is taken for a path, and may hold a PIN */
+    kn_uri_redact(path, shown, sizeof shown);
     FILE *file = fopen(path, "re");
     if (!file)
-        return kn_fail(KN_E_IO, "alias file %s: %s", path, strerror(errno));
+        return kn_fail(KN_E_IO, "alias file %s: %s", shown, strerror(errno));
     char text[KN_ALIAS_PEM_MAX + 1];
     size_t length = fread(text, 1, sizeof text, file);
-    kn_err err = ferror(file) ? kn_fail(KN_E_IO, "alias file %s: %s", path, strerror(errno))
+    kn_err err = ferror(file) ? kn_fail(KN_E_IO, "alias file %s: %s", shown, strerror(errno))
                               : kn_alias_from_pem(text, length, ret_alias);
     (void)fclose(file);
-    return err.code == KN_E_ALIAS_MALFORMED ? kn_fail_within(err, "%s", path) : err;
+    return err.code == KN_E_ALIAS_MALFORMED ? kn_fail_within(err, "%s", shown) : err;
 }
 
 kn_err kn_alias_from_argument(const char *uri_or_path, kn_alias **ret_alias)

@@ -15,7 +15,7 @@
 #define KN_ALIAS_PEM_LABEL "KEYNYM ALIAS PRIVATE KEY"
 #define KN_ALIAS_URI_MAX   2048 /* bytes of the URI */
 #define KN_ALIAS_DER_MAX   4096 /* bytes of the DER form */
-#define KN_ALIAS_PEM_MAX   8192 /* bytes of the PEM form, text around it not counted */
+#define KN_ALIAS_PEM_MAX   8192 /* bytes of the PEM form and the text around it */
 
 typedef struct kn_alias kn_alias;
 

@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
+#include <openssl/x509v3.h>
 #include <pthread.h>
 
 static OSSL_LIB_CTX *libctx; /* lives as long as the process */
@@ -51,6 +52,31 @@ bool kn_crypto_verify(const kn_public *public, const uint8_t *digest, size_t dig
     EVP_PKEY_free(pkey);
     ERR_pop_to_mark();
     return good;
+}
+
+X509 *kn_crypto_certificate(const uint8_t *der, size_t length)
+{
+    if (!have_libctx() || length > LONG_MAX)
+        return NULL;
+    const uint8_t *end = der;
+    ERR_set_mark();
+    X509 *certificate = X509_new_ex(libctx, NULL); /* its key is decoded with our context, too */
+    if (certificate && (!d2i_X509(&certificate, &end, (long)length) || end != der + length)) {
+        X509_free(certificate);
+        certificate = NULL;
+    }
+    ERR_pop_to_mark();
+    return certificate;
+}
+
+bool kn_crypto_issued(X509 *issuer, X509 *certificate)
+{
+    ERR_set_mark();
+    EVP_PKEY *key = X509_get0_pubkey(issuer);
+    bool issued =
+        X509_check_issued(issuer, certificate) == X509_V_OK && key && X509_verify(certificate, key) == 1;
+    ERR_pop_to_mark();
+    return issued;
 }
 
 bool kn_crypto_random(uint8_t *ret_bytes, size_t length)

@@ -1,16 +1,24 @@
 /* The little cryptography in software that the backends need, with a libcrypto context of our own: no
  * configuration of the host changes it, and it never comes back to a provider that is made of this code.
  *
- * Units: bytes. Ownership: all borrowed. Errors: false also when libcrypto fails. Threads: any.
+ * Units: bytes. Ownership: arguments are borrowed; X509_free() releases a certificate. Errors: false also when libcrypto fails. Threads: any.
  */
 #ifndef KN_CRYPTO_H
 #define KN_CRYPTO_H
 
 #include "kn_public.h"
 
+#include <openssl/types.h>
+
 /* @signature: an ECDSA-Sig-Value in DER. */
 bool kn_crypto_verify(const kn_public *public, const uint8_t *digest, size_t digest_length,
                       const uint8_t *signature, size_t signature_length);
+
+/* One certificate in DER and nothing after it; NULL when it is not that. */
+X509 *kn_crypto_certificate(const uint8_t *der, size_t length);
+
+/* Did @issuer issue @certificate? Names and key identifiers fit, and the signature verifies. */
+bool kn_crypto_issued(X509 *issuer, X509 *certificate);
 
 bool kn_crypto_random(uint8_t *ret_bytes, size_t length);
 

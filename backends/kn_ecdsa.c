@@ -28,6 +28,8 @@ kn_err kn_ecdsa_to_der(const uint8_t *raw, size_t raw_length, uint8_t *ret_der, 
     size_t length = put_integer(body, raw, half);
     length += put_integer(body + length, raw + half, half);
     size_t header = length < 128 ? 2 : 3;
+    if (header + length > KN_ECDSA_DER_MAX) /* 66 bytes with the top bit set: beyond every order */
+        return kn_fail(KN_E_MODULE_BROKEN, "an ECDSA signature with a number of more than 521 bits");
     ret_der[0] = 0x30;
     if (header == 3)
         ret_der[1] = 0x81;

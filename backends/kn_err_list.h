@@ -51,6 +51,7 @@ KN_ERR_ROW(AMBIGUOUS, "more than one object matches", "add id= to the URI")
 KN_ERR_ROW(NO_PUBLIC, "the token has no public key for this private key",
            "store the public key or the certificate on the token, or use an alias that carries the public key")
 KN_ERR_ROW(NO_CERTIFICATE, "no certificate matches", "store it: keynym cert import --key URI FILE")
+KN_ERR_ROW(CERTIFICATE, "the certificate cannot be used", "have a certificate issued as docs/configuration.md says")
 KN_ERR_ROW(KEY_CHANGED, "another key stands where the alias points to", "make a new alias, or restore the key")
 KN_ERR_ROW(KEY_TYPE, "the type of this key is not supported", "use an EC key on P-256, P-384 or P-521")
 KN_ERR_ROW(KEY_USE, "the key does not allow this use", "use a key that was made for it")

@@ -10,6 +10,7 @@ static pthread_rwlock_t calls; /* read: a thread is inside; write: fork */
 static pthread_once_t calls_once = PTHREAD_ONCE_INIT, exit_once = PTHREAD_ONCE_INIT;
 static atomic_uint fork_count;
 static atomic_bool exiting;
+static _Thread_local bool inside; /* this thread is between enter and leave */
 
 static void calls_init(void)
 {
@@ -21,19 +22,25 @@ static void calls_init(void)
     (void)pthread_rwlockattr_destroy(&attr);
 }
 
+/* A module may fork in a call of ours (p11-kit starts the program of a `remote:` module so): this thread would then
+ * wait for itself. Such a child only executes another program. */
 static void before_fork(void)
 {
-    (void)pthread_rwlock_wrlock(&calls);
+    if (!inside)
+        (void)pthread_rwlock_wrlock(&calls);
 }
 
 static void after_fork_parent(void)
 {
-    (void)pthread_rwlock_unlock(&calls);
+    if (!inside)
+        (void)pthread_rwlock_unlock(&calls);
 }
 
 static void after_fork_child(void)
 {
     calls_init(); /* the lock's owner is a thread of the parent: a new lock instead of an unlock */
+    if (inside)
+        (void)pthread_rwlock_rdlock(&calls);
     atomic_fetch_add(&fork_count, 1);
 }
 
@@ -47,12 +54,14 @@ void kn_proc_enter(void)
 {
     (void)pthread_once(&calls_once, start);
     (void)pthread_rwlock_rdlock(&calls);
+    inside = true;
     ERR_set_mark();
 }
 
 void kn_proc_leave(void)
 {
     ERR_pop_to_mark();
+    inside = false;
     (void)pthread_rwlock_unlock(&calls);
 }
 

@@ -1,5 +1,7 @@
 #include "kn_public.h"
 
+#include "kn_crypto.h"
+
 #include <openssl/asn1t.h>
 #include <openssl/x509.h>
 #include <string.h>
@@ -68,28 +70,37 @@ static kn_err from_parts(const X509_ALGOR *algorithm, const uint8_t *key, size_t
 
 kn_err kn_public_from_spki(const uint8_t *der, size_t length, kn_public *ret_public)
 {
-    if (length > KN_SPKI_MAX)
+    if (length > KN_SPKI_READ_MAX)
         return kn_fail(KN_E_KEY_TYPE, "a public key of %zu bytes", length);
     const uint8_t *end = der;
+    uint8_t again[KN_SPKI_MAX];
+    size_t again_length;
+    kn_public public;
     KN_SPKI *spki = d2i_KN_SPKI(NULL, &end, (long)length);
     if (!spki || end != der + length) {
         KN_SPKI_free(spki);
         return kn_fail(KN_E_ALIAS_MALFORMED, "the SubjectPublicKeyInfo is not valid DER");
     }
     kn_err err = from_parts(spki->algorithm, ASN1_STRING_get0_data(spki->key),
-                            (size_t)ASN1_STRING_length(spki->key), ret_public);
+                            (size_t)ASN1_STRING_length(spki->key), &public);
     KN_SPKI_free(spki);
-    return err;
+    if (kn_failed(err))
+        return err;
+    /* d2i accepts BER, unused bits and absent parameters; what does not come out again as the same bytes was not DER */
+    err = kn_public_to_spki(&public, again, &again_length);
+    if (kn_failed(err))
+        return err;
+    if (again_length != length || memcmp(again, der, length))
+        return kn_fail(KN_E_ALIAS_MALFORMED, "the SubjectPublicKeyInfo is not valid DER");
+    *ret_public = public;
+    return kn_success();
 }
 
 kn_err kn_public_from_certificate(const uint8_t *der, size_t length, kn_public *ret_public)
 {
-    const uint8_t *end = der;
-    X509 *certificate = length <= LONG_MAX ? d2i_X509(NULL, &end, (long)length) : NULL;
-    if (!certificate || end != der + length) {
-        X509_free(certificate);
+    X509 *certificate = kn_crypto_certificate(der, length);
+    if (!certificate)
         return kn_fail(KN_E_MISMATCH, "the certificate is not valid DER");
-    }
     X509_PUBKEY *key = X509_get_X509_PUBKEY(certificate);
     X509_ALGOR *algorithm = NULL;
     const uint8_t *bits = NULL;

@@ -1,6 +1,6 @@
 /* The public part of a key, by value: what can be known without the token.
  *
- * Units: bytes. Ownership: a kn_public holds no pointers that need releasing. Errors: KN_E_KEY_TYPE.
+ * Units: bytes. Ownership: a kn_public holds no pointers that need releasing. Errors: KN_E_KEY_TYPE, KN_E_ALIAS_MALFORMED.
  * Threads: plain data. Spec: RFC 5480 (SubjectPublicKeyInfo), SEC 1 section 2.3.3 (points).
  */
 #ifndef KN_PUBLIC_H
@@ -9,7 +9,8 @@
 #include "kn_alg.h"
 #include "kn_err.h"
 
-#define KN_SPKI_MAX 256 /* bytes of the SubjectPublicKeyInfo of the largest curve, with room */
+#define KN_SPKI_MAX      256  /* bytes of the SubjectPublicKeyInfo of the largest curve, with room */
+#define KN_SPKI_READ_MAX 4096 /* bytes that are looked at, so that a key of another type is named in the error */
 
 typedef struct kn_public {
     const kn_alg *alg;
@@ -22,6 +23,7 @@ typedef struct kn_public {
 KN_MUST_CHECK kn_err kn_public_from_ec_point(const kn_alg *alg, const uint8_t *point, size_t length,
                                              kn_public *ret_public);
 
+/* Strict DER. KN_E_KEY_TYPE names the algorithm that is not supported. */
 KN_MUST_CHECK kn_err kn_public_from_spki(const uint8_t *der, size_t length, kn_public *ret_public);
 /* Also for certificates: the key inside. */
 KN_MUST_CHECK kn_err kn_public_from_certificate(const uint8_t *der, size_t length, kn_public *ret_public);

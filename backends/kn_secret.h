@@ -18,8 +18,8 @@ typedef struct kn_secret kn_secret;
 KN_MUST_CHECK kn_err kn_secret_new(const void *data, size_t length, kn_secret **ret_secret);
 
 /* Reads a PIN from the file that @source names ("/path", "file:/path" or "file:///path"). One trailing line
- * end is not part of it. The file must belong to the effective user or to root, and must not be
- * readable or writable by others nor writable by the group: KN_E_PIN_SOURCE otherwise. */
+ * end is not part of it. The file must belong to the effective user or to root (root may use anyone's), and must not
+ * be accessible to others nor writable or executable by the group: KN_E_PIN_SOURCE otherwise. */
 KN_MUST_CHECK kn_err kn_secret_read_pin(const char *source, kn_secret **ret_secret);
 
 const unsigned char *kn_secret_data(const kn_secret *secret);

@@ -1,15 +1,25 @@
 # Tests of backends/.
 find_library(SOFTHSM2_MODULE NAMES softhsm2 libsofthsm2.so PATH_SUFFIXES softhsm pkcs11 REQUIRED)
+find_path(P11KIT_PKCS11_H p11-kit/pkcs11.h HINTS ${P11KIT_INCLUDE_DIRS} REQUIRED)
 
-add_library(kn_test_token STATIC support/token.c)
+# A PKCS#11 module that counts calls and misbehaves on demand.
+add_library(kn_test_shim MODULE support/p11_shim.c)
+kn_target(kn_test_shim)
+target_include_directories(kn_test_shim PRIVATE $<TARGET_PROPERTY:kn_backends,INTERFACE_INCLUDE_DIRECTORIES>)
+target_link_libraries(kn_test_shim PRIVATE PkgConfig::P11KIT Threads::Threads ${CMAKE_DL_LIBS})
+
+add_library(kn_test_token STATIC support/certs.c support/p11_raw.c support/p11_shim_control.c support/token.c)
 kn_target(kn_test_token)
-target_compile_definitions(kn_test_token PRIVATE SOFTHSM2_MODULE="${SOFTHSM2_MODULE}")
+target_compile_definitions(kn_test_token PRIVATE SOFTHSM2_MODULE="${SOFTHSM2_MODULE}"
+                                                 P11_SHIM="$<TARGET_FILE:kn_test_shim>")
 target_include_directories(kn_test_token PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/support)
-target_link_libraries(kn_test_token PUBLIC kn_backends)
+target_link_libraries(kn_test_token PUBLIC kn_backends ${CMAKE_DL_LIBS})
+add_dependencies(kn_test_token kn_test_shim)
 
 foreach(name kn_alg kn_alias kn_ecdsa kn_err kn_log kn_public kn_secret p11_ckr p11_uri)
   kn_test(test_${name} LABEL unit SOURCES unit/test_${name}.c LIBS kn_backends)
 endforeach()
+target_compile_definitions(test_p11_ckr PRIVATE PKCS11_HEADER="${P11KIT_PKCS11_H}/p11-kit/pkcs11.h")
 
 foreach(name p11_cert p11_custody p11_find p11_login p11_process p11_sign)
   kn_test(test_${name} LABEL integration SOURCES integration/test_${name}.c LIBS kn_test_token kn_backends)

@@ -2,7 +2,10 @@
 
 #include "p11_key.h"
 
-#include <openssl/x509v3.h>
+#include "../kn_crypto.h"
+#include "../kn_ecdsa.h"
+
+#include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,13 +29,9 @@ static void parts_free(parts *p)
 
 static kn_err parts_of(const uint8_t *der, size_t length, parts *ret_parts)
 {
-    parts p = {0};
-    const uint8_t *end = der;
-    p.x509 = d2i_X509(NULL, &end, (long)length);
-    if (!p.x509 || end != der + length) {
-        parts_free(&p);
+    parts p = {.x509 = kn_crypto_certificate(der, length)};
+    if (!p.x509)
         return kn_fail(KN_E_DATA_SIZE, "a certificate is not valid DER");
-    }
     p.subject_length = i2d_X509_NAME(X509_get_subject_name(p.x509), &p.subject);
     p.issuer_length = i2d_X509_NAME(X509_get_issuer_name(p.x509), &p.issuer);
     p.serial_length = i2d_ASN1_INTEGER(X509_get0_serialNumber(p.x509), &p.serial);
@@ -102,7 +101,7 @@ static kn_err add_issuer(p11_call *call, const parts *child, kn_certs *certs, bo
         err = read_value(call, handles[i], &one);
         if (!kn_failed(err))
             err = parts_of(one.cert[0].der, one.cert[0].length, &p);
-        if (!kn_failed(err) && X509_check_issued(p.x509, child->x509) == X509_V_OK) {
+        if (!kn_failed(err) && kn_crypto_issued(p.x509, child->x509)) {
             *ret_found = true;
             err = kn_certs_add(certs, one.cert[0].der, one.cert[0].length);
         }
@@ -153,16 +152,17 @@ kn_err p11_cert_read_chain(void *state, const char *text, kn_certs *ret_certs)
     return err;
 }
 
-/* Is the certificate on the token? Compares the whole DER. */
-static kn_err is_stored(p11_call *call, const uint8_t *der, size_t length, bool *ret_stored)
+/* Is the certificate on the token, under @id when that is not empty? Compares the whole DER. */
+static kn_err is_stored(p11_call *call, const uint8_t *der, size_t length, const CK_ATTRIBUTE *id, bool *ret_stored)
 {
     CK_ATTRIBUTE template[] = {
         p11_attribute(CKA_CLASS, &certificate_class, sizeof certificate_class),
         p11_attribute(CKA_VALUE, der, length),
+        *id,
     };
     CK_OBJECT_HANDLE handles[2];
     CK_ULONG count;
-    kn_err err = p11_search(call, template, 2, 1, handles, &count);
+    kn_err err = p11_search(call, template, id->ulValueLen ? 3 : 2, 1, handles, &count);
     if (!kn_failed(err))
         *ret_stored = count != 0;
     return err;
@@ -204,7 +204,7 @@ static kn_err store_leaf(p11_call *call, const p11_object *key, const uint8_t *d
     CK_ATTRIBUTE template[] = {p11_attribute(CKA_CLASS, &certificate_class, sizeof certificate_class), id};
     CK_OBJECT_HANDLE handles[2];
     CK_ULONG count = 0;
-    kn_err err = is_stored(call, der, length, &stored);
+    kn_err err = is_stored(call, der, length, &id, &stored);
     if (kn_failed(err) || stored)
         return err;
     if (key->id_length)
@@ -220,7 +220,8 @@ static kn_err store_issuer(p11_call *call, const uint8_t *der, size_t length)
     bool stored = false;
     char name[128];
     parts p = {0};
-    kn_err err = is_stored(call, der, length, &stored);
+    CK_ATTRIBUTE no_id = p11_attribute(CKA_ID, NULL, 0);
+    kn_err err = is_stored(call, der, length, &no_id, &stored);
     if (kn_failed(err) || stored)
         return err;
     err = parts_of(der, length, &p);
@@ -231,8 +232,23 @@ static kn_err store_issuer(p11_call *call, const uint8_t *der, size_t length)
         (void)X509_NAME_oneline(subject, name, sizeof name);
     parts_free(&p);
     CK_ATTRIBUTE label = p11_attribute(CKA_LABEL, name, strlen(name));
-    CK_ATTRIBUTE no_id = p11_attribute(CKA_ID, NULL, 0);
     return store(call, der, length, &no_id, &label);
+}
+
+/* For a token that does not tell the public key: does a signature of @key verify with @public? */
+static bool signs_for(p11_call *call, const p11_uri *uri, const p11_object *key, const kn_public *public)
+{
+    CK_FUNCTION_LIST *fn = call->token->module->fn;
+    CK_MECHANISM mechanism = {CKM_ECDSA, NULL, 0};
+    uint8_t digest[32], raw[2 * KN_EC_COORD_MAX], der[KN_ECDSA_DER_MAX];
+    CK_ULONG raw_length = sizeof raw;
+    size_t length;
+    return kn_crypto_random(digest, sizeof digest) &&
+           fn->C_SignInit(call->session, &mechanism, key->handle) == CKR_OK &&
+           (!key->always_authenticate || !kn_failed(p11_login_for_operation(call->token, uri, call->session))) &&
+           fn->C_Sign(call->session, digest, sizeof digest, raw, &raw_length) == CKR_OK &&
+           raw_length == 2 * public->alg->coord_bytes && !kn_failed(kn_ecdsa_to_der(raw, raw_length, der, &length)) &&
+           kn_crypto_verify(public, digest, sizeof digest, der, length);
 }
 
 static kn_err write_in(p11_call *call, const p11_uri *uri, const kn_certs *certs)
@@ -241,12 +257,12 @@ static kn_err write_in(p11_call *call, const p11_uri *uri, const kn_certs *certs
     kn_public public, certified;
     bool has_public;
     kn_err err = p11_key_locate(call, uri, &key, &public, &has_public);
-    if (!kn_failed(err) && has_public) {
+    if (!kn_failed(err))
         err = kn_public_from_certificate(certs->cert[0].der, certs->cert[0].length, &certified);
-        if (!kn_failed(err) && !kn_public_equal(&public, &certified))
-            err = kn_fail(KN_E_MISMATCH, "the first certificate is of another key than the one on token '%s'",
-                          call->token->label);
-    }
+    if (!kn_failed(err) && (has_public ? !kn_public_equal(&public, &certified)
+                                       : !signs_for(call, uri, &key, &certified)))
+        err = kn_fail(KN_E_MISMATCH, "the first certificate is of another key than the one on token '%s'",
+                      call->token->label);
     if (!kn_failed(err))
         err = store_leaf(call, &key, certs->cert[0].der, certs->cert[0].length);
     for (size_t i = 1; !kn_failed(err) && i < certs->count; i++)
@@ -320,7 +336,9 @@ kn_err p11_token_objects(void *state, const char *text, void (*row)(const kn_obj
         err = p11_session_take(token, uri, false, &session);
     if (!kn_failed(err)) {
         p11_call call = {.token = token, .session = session.handle};
-        err = list_class(&call, CKO_PRIVATE_KEY, row, arg);
+        err = p11_session_prove_login(token, uri, &session); /* a list without the keys would be a wrong one */
+        if (!kn_failed(err))
+            err = list_class(&call, CKO_PRIVATE_KEY, row, arg);
         if (!kn_failed(err))
             err = list_class(&call, CKO_CERTIFICATE, row, arg);
         p11_session_give(token, &session, !kn_failed(err));

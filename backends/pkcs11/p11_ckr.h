@@ -11,12 +11,14 @@
 
 #include <p11-kit/pkcs11.h>
 
-/* What can be done before the one repetition. An operation that the token may have done is never repeated. */
+/* What can be done before the one repetition that each class allows. An operation that the token may have done is never
+ * repeated. */
 typedef enum p11_retry {
     P11_NEVER,
     P11_LOGIN,   /* log in again */
     P11_OBJECT,  /* find the object again */
-    P11_SESSION, /* all sessions are suspect: open new ones */
+    P11_SESSION, /* the session is suspect, and so are the idle ones: close them, open another */
+    P11_SESSIONS, /* all sessions are gone: open new ones */
     P11_TOKEN,   /* find the token again, also in another slot */
     P11_MODULE   /* initialise the module again */
 } p11_retry;

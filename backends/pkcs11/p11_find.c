@@ -143,6 +143,11 @@ kn_err p11_key_locate(p11_call *call, const p11_uri *uri, p11_object *ret_object
     if (too_many)
         return kn_fail(KN_E_AMBIGUOUS, "%s matches more than %d keys on token '%s'", wanted, P11_MATCHES_MAX,
                        call->token->label);
+    if (c.private_count == 0 && !p11_session_is_user(call->token, call->session)) {
+        p11_session_logged_out(call->token); /* by somebody else in this process: private objects cannot be seen */
+        call->rv = CKR_USER_NOT_LOGGED_IN;
+        return p11_fail("C_FindObjects", call->token->label, call->rv);
+    }
     if (c.private_count == 0)
         return kn_fail(KN_E_NO_KEY, "%s: no private key on token '%s'", wanted, call->token->label);
     if (c.private_count > 1)

@@ -1,6 +1,7 @@
 #include "p11_key.h"
 
 #include "../kn_log.h"
+#include "../kn_proc.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,7 @@ static kn_err token_of(p11_key *key, p11_token **ret_token)
     return kn_success();
 }
 
-/* Makes the one repetition possible. */
+/* Makes a repetition possible. */
 static kn_err mend(p11_key *key, p11_token *token, p11_retry retry, unsigned generation)
 {
     kn_err err = kn_success();
@@ -107,7 +108,9 @@ static kn_err mend(p11_key *key, p11_token *token, p11_retry retry, unsigned gen
         key->generation = 0;
         (void)pthread_mutex_unlock(&key->lock);
     }
-    if (retry == P11_SESSION || retry == P11_TOKEN || retry == P11_MODULE) {
+    if (retry == P11_SESSION)
+        p11_session_close_idle(token);
+    if (retry == P11_SESSIONS || retry == P11_TOKEN || retry == P11_MODULE) {
         (void)pthread_mutex_lock(&token->lock);
         if (token->generation == generation) /* else another thread was faster */
             p11_session_forget(token);
@@ -163,6 +166,17 @@ static kn_err attempt(p11_key *key, p11_token *token, run *r, p11_retry *ret_ret
     return err;
 }
 
+/* A child of fork must initialise the module before any other call (PKCS#11 v3.0 section 5.4), and SoftHSM's slots
+ * may have other numbers there. */
+static kn_err follow_fork(p11_key *key, p11_token *token)
+{
+    (void)pthread_mutex_lock(&token->lock);
+    bool forked = token->fork != kn_proc_fork_count();
+    unsigned generation = token->generation;
+    (void)pthread_mutex_unlock(&token->lock);
+    return forked ? mend(key, token, P11_MODULE, generation) : kn_success();
+}
+
 kn_err p11_key_run(p11_key *key,
                    p11_step (*step)(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle, void *arg), void *arg,
                    unsigned *ret_binding)
@@ -170,16 +184,21 @@ kn_err p11_key_run(p11_key *key,
     run r = {.step = step, .arg = arg};
     p11_token *token;
     p11_retry retry;
-    unsigned generation;
+    unsigned generation, mended = 0; /* a bit for each class */
     kn_err err = token_of(key, &token);
+    if (!kn_failed(err))
+        err = follow_fork(key, token);
     if (kn_failed(err))
         return err;
     err = attempt(key, token, &r, &retry, &generation);
-    if (kn_failed(err) && retry != P11_NEVER) {
+    while (kn_failed(err) && retry != P11_NEVER && !(mended & 1u << retry)) {
         kn_log(KN_LOG_INFO, "%s; trying once more", kn_err_detail());
+        mended |= 1u << retry;
         err = mend(key, token, retry, generation);
         if (!kn_failed(err))
             err = attempt(key, token, &r, &retry, &generation);
+        else
+            retry = P11_NEVER;
     }
     if (ret_binding)
         *ret_binding = r.binding;

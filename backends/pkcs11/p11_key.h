@@ -2,14 +2,16 @@
  *
  * A key is {URI, weak link to its token, object handle with the generation in which it was found}.
  *
- * Retry, for what fails in p11_key_run(): at most once, and only where the return value, or the call that returned
- * it, proves that the operation did not begin.
+ * Retry, for what fails in p11_key_run(): at most once for each class of p11_retry, and only where the return value, or
+ * the call that returned it, proves that the operation did not begin.
  */
 #ifndef KN_P11_KEY_H
 #define KN_P11_KEY_H
 
 #include "../kn_backend.h"
 #include "p11_object.h"
+
+#include <stdatomic.h>
 
 typedef struct p11_key {
     p11_state *state;
@@ -23,7 +25,7 @@ typedef struct p11_key {
     unsigned generation; /* the token's, when the handle was found; 0: never */
     unsigned binding;    /* grows with each time it was found */
     bool compared;       /* the token told the public key, and it is the expected one */
-    bool always_authenticate;
+    atomic_bool always_authenticate; /* read without the lock */
 } p11_key;
 
 /* What one step of an operation came to. */
@@ -47,7 +49,7 @@ kn_err p11_key_generate(void *state, const char *uri, const kn_alg *alg, void **
 KN_MUST_CHECK kn_err p11_key_locate(p11_call *call, const p11_uri *uri, p11_object *ret_object,
                                     kn_public *ret_public, bool *ret_has_public);
 
-/* Runs @step on the key with a session, and mends and repeats it once where that is safe. */
+/* Runs @step on the key with a session, and mends and repeats it where that is safe. */
 KN_MUST_CHECK kn_err p11_key_run(p11_key *key,
                                  p11_step (*step)(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle,
                                                   void *arg),

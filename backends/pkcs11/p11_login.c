@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-/* Wrong PINs of this process, so that each is tried once, whichever context asks. The hash is salted with a
- * random value of the process; it stays in memory only. */
+/* Wrong PINs of this process, so that each is tried once, whichever context asks; the lock is held across C_Login, for
+ * contexts that ask at the same time. The hash is salted with a random value of the process; it stays in memory only. */
 #define WRONG_MAX 32
 
 static struct {
@@ -17,36 +17,30 @@ static struct {
     unsigned count; /* grows beyond WRONG_MAX: the oldest are overwritten */
 } wrong = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* The token's serial number is part of what is hashed: a PIN that is wrong here may be right elsewhere. */
+/* The token's serial number is part of what is hashed: a PIN that is wrong here may be right elsewhere. Needs
+ * wrong.lock, as the next two. */
 static bool hash_pin(const p11_token *token, const kn_secret *pin, uint8_t ret_hash[32])
 {
     uint8_t salt[sizeof wrong.salt + sizeof token->serial + sizeof token->label] = {0};
-    (void)pthread_mutex_lock(&wrong.lock);
     if (!wrong.salted)
         wrong.salted = kn_crypto_random(wrong.salt, sizeof wrong.salt);
     memcpy(salt, wrong.salt, sizeof wrong.salt);
-    bool salted = wrong.salted;
-    (void)pthread_mutex_unlock(&wrong.lock);
     memcpy(salt + sizeof wrong.salt, token->serial, sizeof token->serial);
     memcpy(salt + sizeof wrong.salt + sizeof token->serial, token->label, sizeof token->label);
-    return salted && kn_crypto_digest(salt, sizeof salt, kn_secret_data(pin), kn_secret_length(pin), ret_hash);
+    return wrong.salted && kn_crypto_digest(salt, sizeof salt, kn_secret_data(pin), kn_secret_length(pin), ret_hash);
 }
 
 static bool is_known_wrong(const uint8_t hash[32])
 {
     bool known = false;
-    (void)pthread_mutex_lock(&wrong.lock);
     for (unsigned i = 0; i < wrong.count && i < WRONG_MAX; i++)
         known |= !memcmp(wrong.hash[i], hash, 32);
-    (void)pthread_mutex_unlock(&wrong.lock);
     return known;
 }
 
 static void remember_wrong(const uint8_t hash[32])
 {
-    (void)pthread_mutex_lock(&wrong.lock);
     memcpy(wrong.hash[wrong.count++ % WRONG_MAX], hash, 32);
-    (void)pthread_mutex_unlock(&wrong.lock);
 }
 
 /* The PIN of the URI, else the file that the URI names, else the configured one. */
@@ -63,16 +57,17 @@ static kn_err get_pin(const p11_token *token, const p11_uri *uri, kn_secret **re
 }
 
 /* Flags of the PIN counter, as they are now. */
-static kn_err check_counter(p11_token *token)
+static kn_err check_counter(p11_token *token, CK_FLAGS *ret_flags)
 {
     (void)pthread_mutex_lock(&token->lock);
     bool fresh = token->flags_fresh;
     CK_FLAGS flags = token->flags;
+    CK_SLOT_ID slot = token->slot;
     token->flags_fresh = false;
     (void)pthread_mutex_unlock(&token->lock);
     if (!fresh) {
         CK_TOKEN_INFO info;
-        CK_RV rv = token->module->fn->C_GetTokenInfo(token->slot, &info);
+        CK_RV rv = token->module->fn->C_GetTokenInfo(slot, &info);
         if (rv != CKR_OK)
             return p11_fail("C_GetTokenInfo", token->label, rv);
         flags = info.flags;
@@ -83,9 +78,11 @@ static kn_err check_counter(p11_token *token)
         return kn_fail(KN_E_PIN_LAST_TRY, "token '%s'", token->label);
     if (!(flags & CKF_USER_PIN_INITIALIZED))
         return kn_fail(KN_E_PIN_STATE, "token '%s' has no user PIN", token->label);
+    *ret_flags = flags;
     return kn_success();
 }
 
+/* Needs wrong.lock. */
 static kn_err try_pin(p11_token *token, CK_SESSION_HANDLE session, CK_USER_TYPE user, const kn_secret *pin)
 {
     uint8_t hash[32];
@@ -106,18 +103,22 @@ static kn_err try_pin(p11_token *token, CK_SESSION_HANDLE session, CK_USER_TYPE 
 
 static kn_err login_as(p11_token *token, const p11_uri *uri, CK_SESSION_HANDLE session, CK_USER_TYPE user)
 {
-    kn_err err = check_counter(token);
+    CK_FLAGS flags = 0;
+    kn_err err = check_counter(token, &flags);
     if (kn_failed(err))
         return err;
-    if (token->flags & CKF_PROTECTED_AUTHENTICATION_PATH) { /* the PIN is typed at the token */
+    if (flags & CKF_PROTECTED_AUTHENTICATION_PATH) { /* the PIN is typed at the token */
         CK_RV rv = token->module->fn->C_Login(session, user, NULL, 0);
         return rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN ? kn_success()
                                                                 : p11_fail("C_Login", token->label, rv);
     }
     kn_secret *pin = NULL;
     err = get_pin(token, uri, &pin);
-    if (!kn_failed(err))
+    if (!kn_failed(err)) {
+        (void)pthread_mutex_lock(&wrong.lock);
         err = try_pin(token, session, user, pin);
+        (void)pthread_mutex_unlock(&wrong.lock);
+    }
     kn_secret_free(&pin);
     return err;
 }

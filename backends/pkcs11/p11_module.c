@@ -107,13 +107,13 @@ static kn_err add_module(p11_state *state, CK_FUNCTION_LIST *fn, char *name, cha
         free(path);
         return kn_fail(name ? KN_E_CONFIG : KN_E_NO_MEMORY, "more than %d PKCS#11 modules", P11_MODULES_MAX);
     }
-    state->modules[state->module_count++] = (p11_module){fn, name, path};
+    state->modules[state->module_count++] = (p11_module){.fn = fn, .name = name, .path = path, .configured = !path};
     kn_proc_watch_exit();
     return kn_success();
 }
 
 /* A module by its path; loaded once. */
-static kn_err load_path(p11_state *state, const char *path, const p11_module **ret_module)
+static kn_err load_path(p11_state *state, const char *path, p11_module **ret_module)
 {
     for (size_t i = 0; i < state->module_count; i++)
         if (state->modules[i].path && !strcmp(state->modules[i].path, path)) {
@@ -174,9 +174,12 @@ static kn_err load_configured(p11_state *state)
     char *paths = strdup(state->module_path), *rest = paths;
     kn_err err = paths ? kn_success() : kn_fail(KN_E_NO_MEMORY, "module paths");
     for (char *path; !kn_failed(err) && (path = strsep(&rest, ":"));) {
-        const p11_module *module;
-        if (*path)
-            err = load_path(state, path, &module);
+        p11_module *module;
+        if (!*path)
+            continue;
+        err = load_path(state, path, &module);
+        if (!kn_failed(err))
+            module->configured = true;
     }
     free(paths);
     return err;
@@ -205,7 +208,9 @@ kn_err p11_modules_for(p11_state *state, const p11_uri *uri, const p11_module **
     if (kn_failed(err))
         return err;
     if (uri && uri->module_path) {
-        err = load_path(state, uri->module_path, &ret_modules[0]);
+        p11_module *module = NULL;
+        err = load_path(state, uri->module_path, &module);
+        ret_modules[0] = module;
         *ret_count = 1;
         return err;
     }
@@ -213,7 +218,8 @@ kn_err p11_modules_for(p11_state *state, const p11_uri *uri, const p11_module **
     if (kn_failed(err))
         return err;
     for (size_t i = 0; i < state->module_count; i++)
-        if (!uri || !uri->module_name || !strcmp(uri->module_name, state->modules[i].name))
+        if (state->modules[i].configured &&
+            (!uri || !uri->module_name || !strcmp(uri->module_name, state->modules[i].name)))
             ret_modules[count++] = &state->modules[i];
     if (count == 0 && uri && uri->module_name)
         return kn_fail(KN_E_NO_MODULE, "no module is registered under the name '%.60s'", uri->module_name);

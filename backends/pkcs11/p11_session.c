@@ -29,6 +29,15 @@ static void notice_fork(p11_token *token)
     p11_session_forget(token);
 }
 
+/* Needs token->lock. */
+static void count_closed(p11_token *token)
+{
+    if (token->open)
+        token->open--;
+    if (token->open == 0)
+        token->logged_in = false; /* the standard logs out with the last session */
+}
+
 static struct timespec deadline_in(unsigned ms)
 {
     struct timespec at;
@@ -64,9 +73,7 @@ static kn_err reserve(p11_token *token, bool read_write, p11_session *ret_sessio
             (void)pthread_mutex_unlock(&token->lock);
             (void)token->module->fn->C_CloseSession(spare);
             (void)pthread_mutex_lock(&token->lock);
-            token->open--;
-            if (token->open == 0)
-                token->logged_in = false;
+            count_closed(token);
             continue;
         }
         if (pthread_cond_timedwait(&token->freed, &token->lock, &deadline) == ETIMEDOUT) {
@@ -75,6 +82,7 @@ static kn_err reserve(p11_token *token, bool read_write, p11_session *ret_sessio
             break;
         }
     }
+    ret_session->slot = token->slot;
     ret_session->generation = token->generation;
     ret_session->read_write = read_write;
     (void)pthread_mutex_unlock(&token->lock);
@@ -96,7 +104,7 @@ static void unreserve(p11_token *token, bool learned)
 static kn_err open_session(p11_token *token, p11_session *session, bool *ret_full)
 {
     CK_FLAGS flags = CKF_SERIAL_SESSION | (session->read_write ? CKF_RW_SESSION : 0);
-    CK_RV rv = token->module->fn->C_OpenSession(token->slot, flags, NOTIFY_NONE, &session->handle);
+    CK_RV rv = token->module->fn->C_OpenSession(session->slot, flags, NOTIFY_NONE, &session->handle);
     *ret_full = false;
     if (rv == CKR_OK)
         return kn_success();
@@ -107,12 +115,24 @@ static kn_err open_session(p11_token *token, p11_session *session, bool *ret_ful
     return p11_fail("C_OpenSession", token->label, rv);
 }
 
+bool p11_session_is_user(p11_token *token, CK_SESSION_HANDLE session)
+{
+    CK_SESSION_INFO info;
+    (void)pthread_mutex_lock(&token->lock);
+    bool required = token->flags & CKF_LOGIN_REQUIRED;
+    (void)pthread_mutex_unlock(&token->lock);
+    return !required || (token->module->fn->C_GetSessionInfo(session, &info) == CKR_OK &&
+                         (info.state == CKS_RO_USER_FUNCTIONS || info.state == CKS_RW_USER_FUNCTIONS));
+}
+
 static kn_err ensure_login(p11_token *token, const p11_uri *uri, const p11_session *session)
 {
     (void)pthread_mutex_lock(&token->lock);
-    bool done = token->logged_in || !(token->flags & CKF_LOGIN_REQUIRED);
+    bool believed = token->logged_in || !(token->flags & CKF_LOGIN_REQUIRED);
+    if (believed)
+        token->flags_fresh = false; /* they will be old when a login needs them */
     (void)pthread_mutex_unlock(&token->lock);
-    if (done)
+    if (believed)
         return kn_success();
     (void)pthread_mutex_lock(&token->login_lock);
     kn_err err = p11_login(token, uri, session->handle);
@@ -120,11 +140,21 @@ static kn_err ensure_login(p11_token *token, const p11_uri *uri, const p11_sessi
     return err;
 }
 
+kn_err p11_session_prove_login(p11_token *token, const p11_uri *uri, const p11_session *session)
+{
+    if (p11_session_is_user(token, session->handle))
+        return kn_success();
+    p11_session_logged_out(token);
+    return ensure_login(token, uri, session);
+}
+
 kn_err p11_session_take(p11_token *token, const p11_uri *uri, bool read_write, p11_session *ret_session)
 {
     p11_session session;
     kn_err err;
     bool full;
+    if (kn_proc_exiting())
+        return kn_fail(KN_E_CANCELLED, "token '%s': the process is ending", token->label);
     do {
         full = false;
         err = reserve(token, read_write, &session);
@@ -133,7 +163,7 @@ kn_err p11_session_take(p11_token *token, const p11_uri *uri, bool read_write, p
     } while (full);
     if (kn_failed(err))
         return err;
-    err = ensure_login(token, uri, &session);
+    err = read_write ? p11_session_prove_login(token, uri, &session) : ensure_login(token, uri, &session);
     if (kn_failed(err)) {
         p11_session_give(token, &session, true);
         return err;
@@ -154,10 +184,7 @@ void p11_session_give(p11_token *token, p11_session *session, bool clean)
         if (current) /* an older handle may be somebody else's by now */
             (void)token->module->fn->C_CloseSession(session->handle);
         (void)pthread_mutex_lock(&token->lock);
-        if (token->open)
-            token->open--;
-        if (token->open == 0)
-            token->logged_in = false; /* the standard logs out with the last session */
+        count_closed(token);
         (void)pthread_mutex_unlock(&token->lock);
     }
     (void)pthread_cond_signal(&token->freed);
@@ -173,6 +200,15 @@ void p11_session_logged_out(p11_token *token)
 
 void p11_session_close_idle(p11_token *token)
 {
-    while (token->idle_count)
-        (void)token->module->fn->C_CloseSession(token->idle[--token->idle_count]);
+    (void)pthread_mutex_lock(&token->lock);
+    notice_fork(token);
+    while (token->idle_count) {
+        CK_SESSION_HANDLE spare = token->idle[--token->idle_count];
+        (void)pthread_mutex_unlock(&token->lock);
+        (void)token->module->fn->C_CloseSession(spare);
+        (void)pthread_mutex_lock(&token->lock);
+        count_closed(token);
+    }
+    (void)pthread_mutex_unlock(&token->lock);
+    (void)pthread_cond_broadcast(&token->freed);
 }

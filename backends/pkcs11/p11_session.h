@@ -2,14 +2,16 @@
  *
  * Units: as named. Ownership: p11_session_take() lends a session, p11_session_give() returns it.
  * Errors: KN_E_SESSION_LIMIT when none becomes free in time; KN_E_PIN_*; those of opening one.
- * Threads: any; one session serves one operation at a time. No lock is held across a token call, but
- * login_lock across C_Login. Fork: the child starts with an empty pool and does not close the parent's sessions.
+ * Threads: any; one session serves one operation at a time. No lock is held across a token call, but login_lock and
+ * the process's lock of PINs across C_Login. Fork: the child starts with an empty pool and does not close the parent's sessions.
  * Spec: PKCS#11 v3.0 sections 5.6 (sessions and login).
  *
  * State of a token's login, by call:
  *   no session open, or the last one closed -> logged out
  *   take                                    -> logged in (once for all sessions of the process)
  *   CKR_USER_NOT_LOGGED_IN seen             -> p11_session_logged_out(), and the next take logs in
+ *   a key cannot be found                   -> p11_session_is_user() tells whether somebody else logged us out
+ *   CKR_OPERATION_ACTIVE and the like       -> p11_session_close_idle(): logged in while one is lent
  *   CKR_SESSION_HANDLE_INVALID and the like -> p11_session_forget(): logged out, pool empty
  */
 #ifndef KN_P11_SESSION_H
@@ -19,11 +21,13 @@
 
 typedef struct p11_session {
     CK_SESSION_HANDLE handle;
-    unsigned generation; /* the token's, when the session was lent */
+    CK_SLOT_ID slot;     /* of the token, when the session was lent */
+    unsigned generation; /* the token's, likewise */
     bool read_write;     /* not from the pool: closed when given back */
 } p11_session;
 
-/* @uri says where the PIN is. A read-write session is opened for the caller and closed afterwards. */
+/* @uri says where the PIN is. A read-write session is opened for the caller and closed afterwards, and the token is asked
+ * whether it is logged in; a read-only one believes what is known. */
 KN_MUST_CHECK kn_err p11_session_take(p11_token *token, const p11_uri *uri, bool read_write,
                                       p11_session *ret_session);
 
@@ -35,7 +39,13 @@ void p11_session_forget(p11_token *token);
 
 void p11_session_logged_out(p11_token *token);
 
-/* For the end of the state: no session is lent any more. */
+/* Asks the token whether @session sees private objects. */
+bool p11_session_is_user(p11_token *token, CK_SESSION_HANDLE session);
+
+/* Asks the token, and logs in when somebody else logged out. */
+KN_MUST_CHECK kn_err p11_session_prove_login(p11_token *token, const p11_uri *uri, const p11_session *session);
+
+/* Closes the sessions that are not lent, unless they are those of the process that forked this one. */
 void p11_session_close_idle(p11_token *token);
 
 /* C_Login for CKA_ALWAYS_AUTHENTICATE keys, inside the operation that was begun in @session. */

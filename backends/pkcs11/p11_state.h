@@ -2,7 +2,8 @@
  *
  * Units: as named. Ownership: p11_state_free() releases everything; a p11_token lives as long as its state.
  * Errors: KN_E_MODULE_*, KN_E_NO_TOKEN, KN_E_AMBIGUOUS_TOKEN. Threads: any; `lock` guards modules and the list of
- * tokens, each token has a lock of its own, and no lock is held across a token call but `login_lock`.
+ * tokens and is held while both are searched for; each token has a lock of its own, and no other lock is held across a
+ * token call but `login_lock` and that of PINs.
  * Fork: module and token notice by kn_proc_fork_count() and start anew.
  */
 #ifndef KN_P11_STATE_H
@@ -22,7 +23,8 @@
 typedef struct p11_module {
     CK_FUNCTION_LIST *fn;
     char *name; /* p11-kit's name, or the path */
-    char *path; /* as configured; NULL: registered with p11-kit */
+    char *path; /* NULL: registered with p11-kit */
+    bool configured; /* else only for the URIs that name it with module-path */
 } p11_module;
 
 typedef struct p11_state p11_state;

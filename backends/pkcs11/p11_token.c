@@ -184,6 +184,8 @@ static kn_err find_locked(p11_state *state, const p11_uri *uri, p11_token **ret_
 
 kn_err p11_token_find(p11_state *state, const p11_uri *uri, p11_token **ret_token)
 {
+    if (kn_proc_exiting())
+        return kn_fail(KN_E_CANCELLED, "the process is ending");
     (void)pthread_mutex_lock(&state->lock);
     kn_err err = find_locked(state, uri, ret_token);
     (void)pthread_mutex_unlock(&state->lock);

@@ -35,8 +35,14 @@ static const struct {
 static kn_err check_attribute(const char *text, size_t length, enum part part, unsigned *seen)
 {
     const char *equals = memchr(text, '=', length);
-    if (!equals)
-        return kn_fail(KN_E_URI_MALFORMED, "'%.*s' has no '='", (int)(length > 40 ? 40 : length), text);
+    if (!equals) { /* show no more than a name: the rest may be a PIN */
+        size_t shown = strspn(text, "abcdefghijklmnopqrstuvwxyz-");
+        if (shown > length)
+            shown = length;
+        return kn_fail(KN_E_URI_MALFORMED, "'%.*s' has no '='", (int)(shown > 40 ? 40 : shown), text);
+    }
+    if (part == QUERY && memmem(equals, length - (size_t)(equals - text), "%00", 3))
+        return kn_fail(KN_E_URI_MALFORMED, "a value in its query holds a NUL");
     int name_length = (int)(equals - text);
     for (size_t i = 0; i < ATTRIBUTE_COUNT; i++) {
         if (strlen(attributes[i].name) != (size_t)name_length ||
@@ -81,6 +87,10 @@ static bool saw(unsigned seen, const char *name)
 static kn_err check_text(const char *text, unsigned *ret_seen)
 {
     *ret_seen = 0;
+    for (const char *p = text; *p; p++) /* p11-kit passes over white space, and would look for another name */
+        if ((unsigned char)*p <= 0x20 || *p == 0x7f)
+            return kn_fail(KN_E_URI_MALFORMED, "it holds a space or control character: write it as %%%02x",
+                           (unsigned)*p);
     const char *path = strchr(text, ':');
     path = path ? path + 1 : text;
     const char *query = strchr(path, '?');
@@ -174,8 +184,7 @@ void p11_uri_show(const p11_uri *uri, char *ret_text, size_t size)
     char *text = NULL;
     P11KitUriType path_only = P11_KIT_URI_FOR_OBJECT_ON_TOKEN;
     if (p11_kit_uri_format(uri->kit, path_only, &text) == P11_KIT_URI_OK && text) {
-        text[strcspn(text, "?")] = '\0';
-        (void)snprintf(ret_text, size, "%s", text);
+        (void)snprintf(ret_text, size, "%.*s", (int)strcspn(text, "?"), text);
     } else {
         (void)snprintf(ret_text, size, "pkcs11:");
     }

@@ -1,0 +1,111 @@
+#include "pkcs11/p11_ckr.h"
+
+#include "support/kn_check.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void test_no_value_or_name_twice(void **state)
+{
+    size_t count;
+    const p11_ckr *rows = p11_ckr_table(&count);
+    (void)state;
+    for (size_t i = 0; i < count; i++)
+        for (size_t other = 0; other < i; other++) {
+            if (rows[i].rv == rows[other].rv)
+                fail_msg("%s and %s have one value", rows[i].name, rows[other].name);
+            assert_string_not_equal(rows[i].name, rows[other].name);
+        }
+}
+
+/* Five of p11-kit 0.24's numbers are not those of the standard (PKCS#11 v2.40, pkcs11t.h). */
+static CK_RV standard_value(const char *name, CK_RV in_header)
+{
+    static const struct {
+        const char *name;
+        CK_RV value;
+    } corrected[] = {
+        {"CKR_EXCEEDED_MAX_ITERATIONS", 0x1b5}, {"CKR_FIPS_SELF_TEST_FAILED", 0x1b6},
+        {"CKR_LIBRARY_LOAD_FAILED", 0x1b7},     {"CKR_PIN_TOO_WEAK", 0x1b8},
+        {"CKR_PUBLIC_KEY_INVALID", 0x1b9},
+    };
+    for (size_t i = 0; i < COUNT_OF(corrected); i++)
+        if (!strcmp(name, corrected[i].name))
+            return corrected[i].value;
+    return in_header;
+}
+
+static void test_every_constant_of_the_header_has_a_row(void **state)
+{
+    FILE *file = fopen(PKCS11_HEADER, "r");
+    char line[512];
+    unsigned seen = 0;
+    (void)state;
+    if (!file)
+        fail_msg("%s cannot be read", PKCS11_HEADER);
+    while (fgets(line, sizeof line, file)) {
+        char name[80], text[80];
+        if (sscanf(line, "#define %79s %79s", name, text) != 2 || strncmp(name, "CKR_", 4) ||
+            !strcmp(name, "CKR_VENDOR_DEFINED"))
+            continue;
+        const char *number = text + strspn(text, "(");
+        if (!isdigit((unsigned char)*number))
+            fail_msg("%s: not a number: %s", name, text);
+        const p11_ckr *row = p11_ckr_row(standard_value(name, strtoul(number, NULL, 0)));
+        if (strcmp(row->name, name))
+            fail_msg("%s (%s) has the row %s", name, text, row->name);
+        seen++;
+    }
+    (void)fclose(file);
+    assert_true(seen > 80); /* the header was understood */
+}
+
+static void test_unknown_values(void **state)
+{
+    static const CK_RV values[] = {0x9999, CKR_VENDOR_DEFINED | 5, (CK_RV)-1};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(values); i++) {
+        const p11_ckr *row = p11_ckr_row(values[i]);
+        assert_string_equal(row->name, "CKR_?");
+        assert_int_equal(row->code, KN_E_TOKEN_FAILED);
+        assert_int_equal(row->retry, P11_NEVER);
+        assert_false(row->not_begun);
+    }
+}
+
+/* An authentication is never repeated, and neither is what the token may have done. */
+static void test_what_is_never_repeated(void **state)
+{
+    static const CK_RV never[] = {CKR_PIN_INCORRECT, CKR_PIN_LOCKED,     CKR_PIN_INVALID,  CKR_PIN_LEN_RANGE,
+                                  CKR_PIN_EXPIRED,   CKR_GENERAL_ERROR,  CKR_HOST_MEMORY,  CKR_FUNCTION_FAILED,
+                                  CKR_OK,            CKR_DEVICE_MEMORY,  CKR_CANCEL,       CKR_FUNCTION_CANCELED};
+    static const CK_RV maybe_done[] = {CKR_GENERAL_ERROR, CKR_DEVICE_ERROR,  CKR_DEVICE_REMOVED, CKR_HOST_MEMORY,
+                                       CKR_DEVICE_MEMORY, CKR_SESSION_CLOSED, CKR_FUNCTION_FAILED};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(never); i++)
+        assert_int_equal(p11_ckr_row(never[i])->retry, P11_NEVER);
+    for (size_t i = 0; i < COUNT_OF(maybe_done); i++)
+        assert_false(p11_ckr_row(maybe_done[i])->not_begun);
+}
+
+static void test_failures_name_call_token_and_value(void **state)
+{
+    (void)state;
+    assert_error(KN_E_PIN_LOCKED, p11_fail("C_Login", "bench", CKR_PIN_LOCKED));
+    assert_string_equal(kn_err_detail(), "C_Login on token 'bench': CKR_PIN_LOCKED (0xa4)");
+    assert_error(KN_E_TOKEN_FAILED, p11_fail("C_GetInfo", NULL, 0x80000001));
+    assert_string_equal(kn_err_detail(), "C_GetInfo: CKR_? (0x80000001)");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_value_or_name_twice),
+        cmocka_unit_test(test_every_constant_of_the_header_has_a_row),
+        cmocka_unit_test(test_unknown_values),
+        cmocka_unit_test(test_what_is_never_repeated),
+        cmocka_unit_test(test_failures_name_call_token_and_value),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # new-pki.sh DIR: a test PKI in DIR: root CA and intermediate CA, with keys in files (mode 0600).
-# new-pki.sh DIR CSR OUT: signs a request of a device with the intermediate CA, and writes the chain to OUT:
-# device, intermediate, root. For tests and demonstrations: a real CA keeps its keys in hardware as well.
+# new-pki.sh DIR CSR OUT [device|server]: signs a request with the intermediate CA, for a device (a TLS client) or for a
+# TLS server on localhost, and writes the chain to OUT: its certificate, intermediate, root. For tests and
+# demonstrations: a real CA keeps its keys in hardware as well.
 set -euo pipefail
 umask 077
 unset OPENSSL_CONF
@@ -23,6 +24,12 @@ extensions() { # SECTION: what the certificate may be used for (RFC 5280)
     echo "keyUsage = critical, digitalSignature"
     echo "extendedKeyUsage = clientAuth"
     ;;
+  server)
+    echo "basicConstraints = critical, CA:false"
+    echo "keyUsage = critical, digitalSignature"
+    echo "extendedKeyUsage = serverAuth"
+    echo "subjectAltName = DNS:localhost, IP:127.0.0.1"
+    ;;
   esac
   echo "subjectKeyIdentifier = hash"
   [ "$1" = root ] || echo "authorityKeyIdentifier = keyid"
@@ -43,9 +50,9 @@ if [ $# = 1 ]; then
     -days 20 -extfile <(extensions intermediate) -out "$dir/intermediate.pem" 2>/dev/null
   rm -f "$dir/root.csr" "$dir/intermediate.csr"
 else
-  csr=$2 out=${3:?OUT is missing}
+  csr=$2 out=${3:?OUT is missing} use=${4:-device}
   openssl x509 -req -in "$csr" -CA "$dir/intermediate.pem" -CAkey "$dir/intermediate.key" -CAcreateserial -sha256 \
-    -days 10 -extfile <(extensions device) -out "$out.leaf" 2>/dev/null
+    -days 10 -extfile <(extensions "$use") -out "$out.leaf" 2>/dev/null
   cat "$out.leaf" "$dir/intermediate.pem" "$dir/root.pem" > "$out"
   rm -f "$out.leaf"
 fi

@@ -15,9 +15,12 @@
 #include "p11_uri.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #define P11_MODULES_MAX  16   /* modules */
 #define P11_SLOTS_MAX    64   /* slots of one module that are looked at */
+#define P11_READ_AGAIN_MAX 4       /* times that modules read their tokens again, 10, 20, 40, 80 ms apart */
+#define P11_READ_AGAIN_PAUSE_SEC 1 /* seconds before that is done once more */
 #define P11_SESSIONS_MAX 1024 /* sessions of one token, when it states no limit of its own */
 
 typedef struct p11_module {
@@ -62,6 +65,7 @@ struct p11_state {
     p11_module modules[P11_MODULES_MAX];
     size_t module_count;
     p11_token *tokens;
+    time_t read_again_sec; /* not before this second of CLOCK_MONOTONIC */
 };
 
 kn_err p11_state_new(const kn_config *config, void **ret_state);
@@ -81,6 +85,12 @@ KN_MUST_CHECK kn_err p11_token_find_again(p11_token *token);
 
 /* Initialises the token's module again when it was finalised behind our back. */
 KN_MUST_CHECK kn_err p11_module_restart(p11_token *token);
+
+/* After a token was not found: lets modules read their tokens again, which some do in C_Initialize only. SoftHSM 2.6.1
+ * moreover writes token.object anew at every login, cutting it to nothing first: a process that starts in that moment
+ * has a blank token in its place, for ever. Only modules that show a blank token and have no session of ours, those of
+ * @gone aside. For @attempt = 0, 1, ... until it is false: then nothing was read. Needs @state->lock. */
+bool p11_modules_read_again(p11_state *state, const p11_token *gone, unsigned attempt);
 
 KN_MUST_CHECK kn_err p11_token_list(void *state, void (*row)(const kn_token_info *info, void *arg), void *arg);
 

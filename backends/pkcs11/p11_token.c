@@ -188,27 +188,35 @@ kn_err p11_token_find(p11_state *state, const p11_uri *uri, p11_token **ret_toke
         return kn_fail(KN_E_CANCELLED, "the process is ending");
     (void)pthread_mutex_lock(&state->lock);
     kn_err err = find_locked(state, uri, ret_token);
+    for (unsigned i = 0; err.code == KN_E_NO_TOKEN && p11_modules_read_again(state, NULL, i); i++)
+        err = find_locked(state, uri, ret_token);
     (void)pthread_mutex_unlock(&state->lock);
     return err;
 }
 
-kn_err p11_token_find_again(p11_token *token)
+static kn_err find_again_locked(p11_token *token)
 {
     CK_SLOT_ID slots[P11_SLOTS_MAX];
     CK_ULONG count = 0;
-    (void)pthread_mutex_lock(&token->state->lock);
     kn_err err = p11_slots_of(token->module, slots, &count);
-    bool there = false;
-    for (CK_ULONG i = 0; i < count && !there; i++) {
+    if (kn_failed(err))
+        return err;
+    for (CK_ULONG i = 0; i < count; i++) {
         CK_TOKEN_INFO info;
-        there = token->module->fn->C_GetTokenInfo(slots[i], &info) == CKR_OK &&
-                is_token(token, token->module, &info) &&
-                know_token(token->state, token->module, slots[i], &info) == token;
+        if (token->module->fn->C_GetTokenInfo(slots[i], &info) == CKR_OK && is_token(token, token->module, &info) &&
+            know_token(token->state, token->module, slots[i], &info) == token)
+            return kn_success();
     }
+    return kn_fail(KN_E_TOKEN_GONE, "'%s' (serial %s) is in none of the %lu slots", token->label, token->serial, count);
+}
+
+kn_err p11_token_find_again(p11_token *token)
+{
+    (void)pthread_mutex_lock(&token->state->lock);
+    kn_err err = find_again_locked(token);
+    for (unsigned i = 0; err.code == KN_E_TOKEN_GONE && p11_modules_read_again(token->state, token, i); i++)
+        err = find_again_locked(token);
     (void)pthread_mutex_unlock(&token->state->lock);
-    if (!kn_failed(err) && !there)
-        return kn_fail(KN_E_TOKEN_GONE, "'%s' (serial %s) is in none of the %lu slots", token->label,
-                       token->serial, count);
     return err;
 }
 

@@ -3,6 +3,7 @@
 #include "support/prov.h"
 
 #include "hsm_client_data.h"
+#include "../support/self.h"
 
 #include <dlfcn.h>
 #include <openssl/err.h>
@@ -110,7 +111,7 @@ static void every_ending_is_clean(void **state)
     (void)snprintf(config, sizeof config, "%s", test_token_path(prov_token, "keynym.cnf"));
     assert_int_equal(setenv("KEYNYM_CONF", config, 1), 0);
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-        char *argv[] = {(char *)(uintptr_t) "/proc/self/exe", (char *)(uintptr_t)endings[i], NULL};
+        char *argv[] = {test_self(), (char *)(uintptr_t)endings[i], NULL};
         int status;
         pid_t pid = fork();
         if (pid == 0) {

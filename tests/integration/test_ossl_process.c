@@ -2,6 +2,7 @@
  * use. A module's destructors, OpenSSL's own and ours meet there (openssl issue 22508, SoftHSMv2 issues 729
  * and 780). */
 #include "support/prov.h"
+#include "../support/self.h"
 
 #include <fcntl.h>
 #include <openssl/conf.h>
@@ -151,7 +152,7 @@ static void show_err(void)
 
 static int run_self(const char *config, const char *ending)
 {
-    char *argv[] = {(char *)(uintptr_t) "/proc/self/exe", (char *)(uintptr_t)ending,
+    char *argv[] = {test_self(), (char *)(uintptr_t)ending,
                     (char *)(uintptr_t)prov_file(&kn_algs[0], "alias.pem"), NULL};
     int status = run(config, argv);
     if (status)
@@ -204,7 +205,7 @@ static void names_a_setting_that_is_wrong(void **state)
         test_token_write(prov_token, "bad.cnf", text);
         char path[96];
         (void)snprintf(path, sizeof path, "%s", test_token_path(prov_token, "bad.cnf"));
-        char *argv[] = {(char *)(uintptr_t) "/proc/self/exe", (char *)(uintptr_t) "exit",
+        char *argv[] = {test_self(), (char *)(uintptr_t) "exit",
                         (char *)(uintptr_t)prov_file(&kn_algs[0], "alias.pem"), NULL};
         assert_int_equal(run(path, argv), 1);
         char *err = prov_read(test_token_path(prov_token, "err"));

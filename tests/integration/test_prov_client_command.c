@@ -5,6 +5,7 @@
 #include "../support/fake_dps_hsm.h"
 
 #include "kn_cmd.h"
+#include "../support/self.h"
 
 #include <dirent.h>
 #include <setjmp.h>
@@ -81,7 +82,7 @@ static pid_t start(char **argv, FILE *out_file, FILE *err_file)
     assert_int_equal(posix_spawn_file_actions_init(&actions), 0);
     assert_int_equal(posix_spawn_file_actions_adddup2(&actions, fileno(out_file), STDOUT_FILENO), 0);
     assert_int_equal(posix_spawn_file_actions_adddup2(&actions, fileno(err_file), STDERR_FILENO), 0);
-    assert_int_equal(posix_spawn(&child, "/proc/self/exe", &actions, NULL, argv, environ), 0);
+    assert_int_equal(posix_spawn(&child, test_self(), &actions, NULL, argv, environ), 0);
     assert_int_equal(posix_spawn_file_actions_destroy(&actions), 0);
     return child;
 }

@@ -1,4 +1,5 @@
 #include "hsm.h"
+#include "self.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -20,7 +21,7 @@ static struct {
 
 static void in_own_process(void **state)
 {
-    char *argv[] = {(char *)(uintptr_t) "/proc/self/exe", *state, NULL};
+    char *argv[] = {test_self(), *state, NULL};
     int status;
     pid_t pid = fork();
     if (pid == 0) {

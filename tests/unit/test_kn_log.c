@@ -1,6 +1,7 @@
 #include "kn_log.h"
 
 #include "support/kn_check.h"
+#include "../support/self.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -116,7 +117,7 @@ static void run_self(const char *setting, char *out, size_t size)
             (void)setenv("KEYNYM_LOG", setting, 1);
         else
             (void)unsetenv("KEYNYM_LOG");
-        (void)execl("/proc/self/exe", "test_kn_log", "child", (char *)NULL);
+        (void)execl(test_self(), "test_kn_log", "child", (char *)NULL);
         _exit(127);
     }
     (void)close(ends[1]);

@@ -9,29 +9,34 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum kn_key_type { KN_KEY_EC } kn_key_type;
+typedef enum kn_key_type { KN_KEY_EC, KN_KEY_RSA, KN_KEY_ED25519 } kn_key_type;
 
 #define KN_EC_COORD_MAX     66                        /* bytes of one coordinate: P-521 */
 #define KN_EC_POINT_MAX     (1 + 2 * KN_EC_COORD_MAX) /* bytes of an uncompressed point */
 #define KN_ECDSA_DER_MAX    139                       /* bytes of an ECDSA-Sig-Value: P-521 */
-#define KN_ALG_OID_MAX      10                        /* bytes of a curve's OBJECT IDENTIFIER in DER */
+#define KN_RSA_MAX          512                       /* bytes of a modulus and of a signature: RSA 4096 */
+#define KN_RSA_EXPONENT_MAX 8                         /* bytes of a public exponent */
+#define KN_SIGNATURE_MAX    KN_RSA_MAX                /* bytes of any signature */
+#define KN_ALG_OID_MAX      14                        /* bytes of CKA_EC_PARAMS */
 
 typedef struct kn_alg {
     const char *name;  /* what a user writes: "EC:P-256" */
-    const char *group; /* OpenSSL's group name: "prime256v1" */
+    const char *group; /* OpenSSL's group name: "prime256v1"; NULL for RSA */
     kn_key_type type;
     unsigned key_bits, security_bits;
-    size_t coord_bytes;           /* of r, s, x and y */
-    size_t signature_max;         /* of the DER form */
-    const char *default_digest;   /* OpenSSL's name of the digest that fits the curve */
-    uint8_t oid[KN_ALG_OID_MAX];  /* CKA_EC_PARAMS: the curve's OBJECT IDENTIFIER in DER */
-    size_t oid_length;
+    size_t coord_bytes;          /* EC: of r, s, x and y; RSA: of the modulus; Ed25519: of the public key */
+    size_t signature_max;        /* of the form that OpenSSL uses: DER for ECDSA */
+    const char *default_digest;  /* OpenSSL's name of the digest that fits the key; "" where there is none */
+    uint8_t oid[KN_ALG_OID_MAX]; /* CKA_EC_PARAMS: the curve's OBJECT IDENTIFIER, or name as PrintableString, in DER */
+    size_t oid_length;           /* 0 for RSA */
 } kn_alg;
 
 extern const kn_alg kn_algs[];
 extern const size_t kn_alg_count;
 
 const kn_alg *kn_alg_by_name(const char *name);
+/* Of a value of CKA_EC_PARAMS: object identifiers, and for Ed25519 also the name. */
 const kn_alg *kn_alg_by_oid(const uint8_t *oid, size_t length);
+const kn_alg *kn_alg_by_rsa_bits(size_t modulus_bits);
 
 #endif

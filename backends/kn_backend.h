@@ -32,10 +32,10 @@ typedef struct kn_backend {
     kn_err (*key_generate)(void *state, const char *uri, const kn_alg *alg, void **ret_key,
                            kn_public *ret_public);
     void (*key_free)(void *key);
-    /* @ret_signature: r | s for ECDSA, with room for 2 * coord_bytes. @ret_binding: 0 when the backend compared
+    /* @ret_signature: r | s for ECDSA, with room for KN_SIGNATURE_MAX. @ret_binding: 0 when the backend compared
      * the key's public part with what is expected; otherwise a number that changes each time the key is found
      * again, and the face proves the first signature of each. */
-    kn_err (*key_sign)(void *key, const uint8_t *digest, size_t digest_length, uint8_t *ret_signature,
+    kn_err (*key_sign)(void *key, const kn_sign_how *how, const uint8_t *data, size_t length, uint8_t *ret_signature,
                        size_t *ret_length, unsigned *ret_binding);
     kn_err (*key_inspect)(void *key, kn_custody *ret_custody);
 

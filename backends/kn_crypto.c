@@ -1,10 +1,13 @@
 #include "kn_crypto.h"
 
+#include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/param_build.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
+#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
 
@@ -22,6 +25,35 @@ static bool have_libctx(void)
     return libctx != NULL;
 }
 
+static EVP_PKEY *from_params(const char *type, OSSL_PARAM *params)
+{
+    EVP_PKEY *pkey = NULL;
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(libctx, type, NULL);
+    if (ctx && EVP_PKEY_fromdata_init(ctx) > 0)
+        (void)EVP_PKEY_fromdata(ctx, &pkey, EVP_PKEY_PUBLIC_KEY, params);
+    EVP_PKEY_CTX_free(ctx);
+    return pkey;
+}
+
+static EVP_PKEY *rsa_pkey(const kn_public *public)
+{
+    EVP_PKEY *pkey = NULL;
+    OSSL_PARAM *params = NULL;
+    BIGNUM *n = BN_bin2bn(public->modulus, (int)public->alg->coord_bytes, NULL);
+    BIGNUM *e = BN_bin2bn(public->exponent, (int)public->exponent_length, NULL);
+    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
+    if (n && e && build && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n) &&
+        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e))
+        params = OSSL_PARAM_BLD_to_param(build);
+    if (params)
+        pkey = from_params("RSA", params);
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(build);
+    BN_free(e);
+    BN_free(n);
+    return pkey;
+}
+
 static EVP_PKEY *to_pkey(const kn_public *public)
 {
     OSSL_PARAM params[] = {
@@ -30,24 +62,63 @@ static EVP_PKEY *to_pkey(const kn_public *public)
                                           public->point_length),
         OSSL_PARAM_END,
     };
-    EVP_PKEY *pkey = NULL;
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(libctx, "EC", NULL);
-    if (ctx && EVP_PKEY_fromdata_init(ctx) > 0)
-        (void)EVP_PKEY_fromdata(ctx, &pkey, EVP_PKEY_PUBLIC_KEY, params);
-    EVP_PKEY_CTX_free(ctx);
-    return pkey;
+    switch (public->alg->type) {
+    case KN_KEY_EC:
+        return from_params("EC", params);
+    case KN_KEY_RSA:
+        return rsa_pkey(public);
+    case KN_KEY_ED25519:
+        return EVP_PKEY_new_raw_public_key_ex(libctx, "ED25519", NULL, public->point, public->point_length);
+    }
+    return NULL;
 }
 
-bool kn_crypto_verify(const kn_public *public, const uint8_t *digest, size_t digest_length,
+static bool verify_eddsa(EVP_PKEY *pkey, const uint8_t *data, size_t length, const uint8_t *signature,
+                         size_t signature_length)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool good = ctx && EVP_DigestVerifyInit_ex(ctx, NULL, NULL, libctx, NULL, pkey, NULL) > 0 &&
+                EVP_DigestVerify(ctx, signature, signature_length, data, length) == 1;
+    EVP_MD_CTX_free(ctx);
+    return good;
+}
+
+/* RSA_PKCS1 without a digest: what was signed is compared as it is, which EVP does when no digest is set. */
+static bool set_rsa(EVP_PKEY_CTX *ctx, const kn_sign_how *how)
+{
+    bool pss = how->scheme == KN_RSA_PSS;
+    OSSL_PARAM params[5] = {{0}};
+    int n = 0, salt = how->salt_bytes == KN_SALT_ANY ? RSA_PSS_SALTLEN_AUTO : (int)how->salt_bytes;
+    char pkcs1[] = OSSL_PKEY_RSA_PAD_MODE_PKCSV15, pss_name[] = OSSL_PKEY_RSA_PAD_MODE_PSS;
+    params[n++] = OSSL_PARAM_construct_utf8_string(OSSL_SIGNATURE_PARAM_PAD_MODE, pss ? pss_name : pkcs1, 0);
+    if (how->digest)
+        params[n++] = OSSL_PARAM_construct_utf8_string(OSSL_SIGNATURE_PARAM_DIGEST,
+                                                       (char *)(uintptr_t)how->digest->name, 0);
+    if (pss) {
+        params[n++] = OSSL_PARAM_construct_utf8_string(OSSL_SIGNATURE_PARAM_MGF1_DIGEST,
+                                                       (char *)(uintptr_t)how->mgf1->name, 0);
+        params[n++] = OSSL_PARAM_construct_int(OSSL_SIGNATURE_PARAM_PSS_SALTLEN, &salt);
+    }
+    params[n] = OSSL_PARAM_construct_end();
+    return EVP_PKEY_CTX_set_params(ctx, params) > 0;
+}
+
+bool kn_crypto_verify(const kn_public *public, const kn_sign_how *how, const uint8_t *data, size_t length,
                       const uint8_t *signature, size_t signature_length)
 {
     if (!have_libctx())
         return false;
     ERR_set_mark();
     EVP_PKEY *pkey = to_pkey(public);
-    EVP_PKEY_CTX *ctx = pkey ? EVP_PKEY_CTX_new_from_pkey(libctx, pkey, NULL) : NULL;
-    bool good = ctx && EVP_PKEY_verify_init(ctx) > 0 &&
-                EVP_PKEY_verify(ctx, signature, signature_length, digest, digest_length) == 1;
+    EVP_PKEY_CTX *ctx = NULL;
+    bool good = false;
+    if (pkey && how->scheme == KN_EDDSA) {
+        good = verify_eddsa(pkey, data, length, signature, signature_length);
+    } else if (pkey) {
+        ctx = EVP_PKEY_CTX_new_from_pkey(libctx, pkey, NULL);
+        good = ctx && EVP_PKEY_verify_init(ctx) > 0 && (how->scheme == KN_ECDSA || set_rsa(ctx, how)) &&
+               EVP_PKEY_verify(ctx, signature, signature_length, data, length) == 1;
+    }
     EVP_PKEY_CTX_free(ctx);
     EVP_PKEY_free(pkey);
     ERR_pop_to_mark();

@@ -6,12 +6,12 @@
 #ifndef KN_CRYPTO_H
 #define KN_CRYPTO_H
 
-#include "kn_public.h"
+#include "kn_key.h"
 
 #include <openssl/types.h>
 
-/* @signature: an ECDSA-Sig-Value in DER. */
-bool kn_crypto_verify(const kn_public *public, const uint8_t *digest, size_t digest_length,
+/* @how and @data as for kn_key_sign(); @salt_bytes may be KN_SALT_ANY. */
+bool kn_crypto_verify(const kn_public *public, const kn_sign_how *how, const uint8_t *data, size_t length,
                       const uint8_t *signature, size_t signature_length);
 
 /* One certificate in DER and nothing after it; NULL when it is not that. */

@@ -53,7 +53,7 @@ KN_ERR_ROW(NO_PUBLIC, "the token has no public key for this private key",
 KN_ERR_ROW(NO_CERTIFICATE, "no certificate matches", "store it: keynym cert import --key URI FILE")
 KN_ERR_ROW(CERTIFICATE, "the certificate cannot be used", "have a certificate issued as docs/configuration.md says")
 KN_ERR_ROW(KEY_CHANGED, "another key stands where the alias points to", "make a new alias, or restore the key")
-KN_ERR_ROW(KEY_TYPE, "the type of this key is not supported", "use an EC key on P-256, P-384 or P-521")
+KN_ERR_ROW(KEY_TYPE, "the type of this key is not supported", "use EC on P-256, P-384 or P-521, RSA of 2048, 3072 or 4096 bits, or Ed25519")
 KN_ERR_ROW(KEY_USE, "the key does not allow this use", "use a key that was made for it")
 KN_ERR_ROW(EXISTS, "an object of that name exists already", "choose another name, or delete the old one first")
 KN_ERR_ROW(CUSTODY, "the key is not held safely and was destroyed",

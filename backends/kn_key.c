@@ -107,32 +107,79 @@ const char *kn_key_uri(const kn_key *key)
     return key->uri;
 }
 
-kn_err kn_key_sign(kn_key *key, const uint8_t *digest, size_t digest_length, uint8_t *ret_signature,
+const kn_sign_how kn_sign_ecdsa = {.scheme = KN_ECDSA};
+
+/* Does the scheme fit the key, and the input the scheme? */
+static kn_err check_input(const kn_alg *alg, const kn_sign_how *how, size_t length)
+{
+    static const kn_key_type type_of[] = {
+        [KN_ECDSA] = KN_KEY_EC, [KN_RSA_PKCS1] = KN_KEY_RSA, [KN_RSA_PSS] = KN_KEY_RSA, [KN_EDDSA] = KN_KEY_ED25519};
+    size_t least = 0, most = 0;
+    if (type_of[how->scheme] != alg->type)
+        return kn_fail(KN_E_KEY_USE, "a signature scheme of another type of key than %s", alg->name);
+    switch (how->scheme) {
+    case KN_ECDSA:
+        least = 20;
+        most = 64;
+        break;
+    case KN_RSA_PKCS1:
+        least = how->digest ? how->digest->bytes : 1;
+        most = how->digest ? how->digest->bytes : alg->coord_bytes - 11; /* RFC 8017 section 9.2: PS has 8 bytes */
+        break;
+    case KN_RSA_PSS:
+        if (!how->digest || !how->mgf1)
+            return kn_fail(KN_E_DIGEST, "PSS needs a digest");
+        if (how->digest->bytes + how->salt_bytes + 2 > alg->coord_bytes)
+            return kn_fail(KN_E_DATA_SIZE, "a salt of %zu bytes does not fit %s with %s", how->salt_bytes, alg->name,
+                           how->digest->name);
+        least = most = how->digest->bytes;
+        break;
+    case KN_EDDSA:
+        most = KN_MESSAGE_MAX;
+        break;
+    }
+    if (length < least || length > most)
+        return kn_fail(KN_E_DATA_SIZE, "%s takes %zu to %zu bytes here, not %zu", alg->name, least, most, length);
+    return kn_success();
+}
+
+/* From the form of the backend to that of OpenSSL. */
+static kn_err finish(const kn_public *public, const uint8_t *raw, size_t raw_length, uint8_t *ret_signature,
+                     size_t *ret_length)
+{
+    size_t whole = public->alg->type == KN_KEY_RSA ? public->alg->coord_bytes : 2 * public->alg->coord_bytes;
+    if (raw_length != whole)
+        return kn_fail(KN_E_KEY_CHANGED, "a signature of %zu bytes does not fit %s", raw_length, public->alg->name);
+    if (public->alg->type == KN_KEY_EC)
+        return kn_ecdsa_to_der(raw, raw_length, ret_signature, ret_length);
+    memcpy(ret_signature, raw, raw_length);
+    *ret_length = raw_length;
+    return kn_success();
+}
+
+kn_err kn_key_sign(kn_key *key, const kn_sign_how *how, const uint8_t *data, size_t length, uint8_t *ret_signature,
                    size_t *ret_length)
 {
-    uint8_t raw[2 * KN_EC_COORD_MAX], der[KN_ECDSA_DER_MAX];
-    size_t raw_length = 0, der_length = 0;
+    uint8_t raw[KN_SIGNATURE_MAX], done[KN_SIGNATURE_MAX];
+    size_t raw_length = 0, done_length = 0;
     unsigned binding = 0;
-    if (digest_length < 20 || digest_length > 64)
-        return kn_fail(KN_E_DATA_SIZE, "ECDSA takes a digest of 20 to 64 bytes, not %zu", digest_length);
-    kn_proc_enter();
-    kn_err err = key->backend->key_sign(key->key, digest, digest_length, raw, &raw_length, &binding);
-    kn_proc_leave();
+    kn_err err = check_input(key->public.alg, how, length);
     if (kn_failed(err))
         return err;
-    if (raw_length != 2 * key->public.alg->coord_bytes)
-        return kn_fail(KN_E_KEY_CHANGED, "a signature of %zu bytes does not fit %s", raw_length,
-                       key->public.alg->name);
-    err = kn_ecdsa_to_der(raw, raw_length, der, &der_length);
+    kn_proc_enter();
+    err = key->backend->key_sign(key->key, how, data, length, raw, &raw_length, &binding);
+    kn_proc_leave();
+    if (!kn_failed(err))
+        err = finish(&key->public, raw, raw_length, done, &done_length);
     if (kn_failed(err))
         return err;
     if (binding && atomic_load(&key->proved) != binding) {
-        if (!kn_crypto_verify(&key->public, digest, digest_length, der, der_length))
+        if (!kn_crypto_verify(&key->public, how, data, length, done, done_length))
             return kn_fail(KN_E_KEY_CHANGED, "a signature does not verify with the alias's public key");
         atomic_store(&key->proved, binding);
     }
-    memcpy(ret_signature, der, der_length);
-    *ret_length = der_length;
+    memcpy(ret_signature, done, done_length);
+    *ret_length = done_length;
     return kn_success();
 }
 

@@ -10,6 +10,7 @@
 
 #include "kn_alias.h"
 #include "kn_ctx.h"
+#include "kn_digest.h"
 
 typedef struct kn_key kn_key;
 
@@ -29,10 +30,28 @@ void kn_key_unref(kn_key **key);
 const kn_public *kn_key_public(const kn_key *key); /* borrowed, for the life of the key */
 const char *kn_key_uri(const kn_key *key);         /* what it was opened or generated with */
 
-/* Signs a digest. ECDSA: @digest has the size of a SHA-1 to SHA-512 digest (20 to 64 bytes); the signature is an
- * ECDSA-Sig-Value in DER. @ret_signature has room for alg->signature_max bytes. KN_E_KEY_CHANGED when
- * the token's key is not the one of kn_key_public(): the signature is not handed out then. */
-KN_MUST_CHECK kn_err kn_key_sign(kn_key *key, const uint8_t *digest, size_t digest_length,
+typedef enum kn_scheme { KN_ECDSA, KN_RSA_PKCS1, KN_RSA_PSS, KN_EDDSA } kn_scheme;
+
+/* How to sign. What is signed, by scheme:
+ *   ECDSA      a digest of 20 to 64 bytes; @digest is not used
+ *   RSA_PKCS1  a digest of @digest; with NULL, a whole DigestInfo, or 36 bytes of MD5 | SHA1 as TLS 1.0 has it
+ *   RSA_PSS    a digest of @digest; @mgf1 and @salt_bytes are honoured exactly
+ *   EDDSA      the message itself, at most KN_MESSAGE_MAX bytes */
+typedef struct kn_sign_how {
+    kn_scheme scheme;
+    const kn_digest *digest, *mgf1;
+    size_t salt_bytes;
+} kn_sign_how;
+
+#define KN_SALT_ANY    SIZE_MAX      /* for verification: whatever salt the signature has */
+#define KN_MESSAGE_MAX (1024 * 1024) /* bytes that are signed as a whole */
+
+extern const kn_sign_how kn_sign_ecdsa; /* {KN_ECDSA} */
+
+/* Signs. An ECDSA signature is an ECDSA-Sig-Value in DER. @ret_signature has room for alg->signature_max bytes.
+ * KN_E_KEY_USE for a scheme of another type of key; KN_E_KEY_CHANGED when the token's key is not the one of
+ * kn_key_public(): the signature is not handed out then. */
+KN_MUST_CHECK kn_err kn_key_sign(kn_key *key, const kn_sign_how *how, const uint8_t *data, size_t length,
                                  uint8_t *ret_signature, size_t *ret_length);
 
 typedef enum kn_fact { KN_FACT_UNKNOWN, KN_FACT_NO, KN_FACT_YES } kn_fact;

@@ -9,19 +9,26 @@
 #include "kn_alg.h"
 #include "kn_err.h"
 
-#define KN_SPKI_MAX      256  /* bytes of the SubjectPublicKeyInfo of the largest curve, with room */
+#define KN_SPKI_MAX      640  /* bytes of the SubjectPublicKeyInfo of RSA 4096, with room */
 #define KN_SPKI_READ_MAX 4096 /* bytes that are looked at, so that a key of another type is named in the error */
 
 typedef struct kn_public {
     const kn_alg *alg;
-    uint8_t point[KN_EC_POINT_MAX]; /* uncompressed: 04 | x | y */
-    size_t point_length;
+    uint8_t point[KN_EC_POINT_MAX]; /* EC: uncompressed, 04 | x | y; Ed25519: the 32 bytes */
+    size_t point_length;            /* 0 for RSA */
+    uint8_t modulus[KN_RSA_MAX];    /* RSA: big-endian, alg->coord_bytes */
+    uint8_t exponent[KN_RSA_EXPONENT_MAX]; /* RSA: big-endian, without leading zeros */
+    size_t exponent_length;
 } kn_public;
 
 /* Takes a point as PKCS#11 stores it in CKA_EC_POINT: an OCTET STRING in DER, or (older tokens) the bare
  * point; uncompressed only. Checks the length against the curve. */
 KN_MUST_CHECK kn_err kn_public_from_ec_point(const kn_alg *alg, const uint8_t *point, size_t length,
                                              kn_public *ret_public);
+
+/* Takes CKA_MODULUS and CKA_PUBLIC_EXPONENT: big-endian, leading zeros allowed. */
+KN_MUST_CHECK kn_err kn_public_from_rsa(const uint8_t *modulus, size_t modulus_length, const uint8_t *exponent,
+                                        size_t exponent_length, kn_public *ret_public);
 
 /* Strict DER. KN_E_KEY_TYPE names the algorithm that is not supported. */
 KN_MUST_CHECK kn_err kn_public_from_spki(const uint8_t *der, size_t length, kn_public *ret_public);

@@ -43,7 +43,11 @@ int kn_ossl_gets(const kn_ossl *prov, OSSL_CORE_BIO *bio, char *line, int size);
 int kn_ossl_read(const kn_ossl *prov, OSSL_CORE_BIO *bio, void *data, size_t size, size_t *ret_length);
 
 extern const OSSL_DISPATCH kn_ossl_ec_keymgmt[];
+extern const OSSL_DISPATCH kn_ossl_rsa_keymgmt[];
+extern const OSSL_DISPATCH kn_ossl_ed25519_keymgmt[];
 extern const OSSL_DISPATCH kn_ossl_ecdsa[];
+extern const OSSL_DISPATCH kn_ossl_rsa_signature[];
+extern const OSSL_DISPATCH kn_ossl_ed25519[];
 extern const OSSL_DISPATCH kn_ossl_store[];
 extern const OSSL_DISPATCH kn_ossl_decoder_pem[];
 extern const OSSL_DISPATCH kn_ossl_decoder_der[];

@@ -1,54 +1,13 @@
 /* Key management of EC keys. */
-#include "kn_ossl_key.h"
+#include "kn_ossl_keymgmt.h"
 
-#include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/params.h>
-#include <stdint.h>
 #include <string.h>
 
-/* An empty object, and no import: a key comes from a decoder or a store. OpenSSL asks for one when it compares a
- * software key with one of ours; without it, each comparison leaves "malloc failure" on the error queue. */
-static void *ec_new(void *provctx)
-{
-    return kn_ossl_key_new(provctx, NULL);
-}
-
-/* A decoder or a store hands over a kn_ossl_key by reference. */
 static void *ec_load(const void *reference, size_t size)
 {
-    kn_ossl_key *key;
-    if (size != sizeof key)
-        return NULL;
-    memcpy(&key, reference, sizeof key);
-    if (!key || kn_key_public(key->key)->alg->type != KN_KEY_EC)
-        return NULL;
-    memset((void *)(uintptr_t)reference, 0, sizeof key); /* taken */
-    return key;
-}
-
-static void *ec_dup(const void *from, int selection)
-{
-    const kn_ossl_key *key = from;
-    (void)selection;
-    return kn_ossl_key_new(key->prov, key->key ? kn_key_ref(key->key) : NULL);
-}
-
-static int ec_has(const void *arg, int selection)
-{
-    const kn_ossl_key *key = arg;
-    (void)selection; /* parameters, public and private part are all there, or the object is empty */
-    return key && key->key;
-}
-
-static int ec_match(const void *a, const void *b, int selection)
-{
-    const kn_ossl_key *ka = a, *kb = b;
-    if (!ka->key || !kb->key)
-        return 0;
-    if (selection & OSSL_KEYMGMT_SELECT_KEYPAIR)
-        return kn_public_equal(kn_key_public(ka->key), kn_key_public(kb->key));
-    return kn_key_public(ka->key)->alg == kn_key_public(kb->key)->alg;
+    return kn_ossl_keymgmt_load(reference, size, KN_KEY_EC);
 }
 
 static const OSSL_PARAM *ec_gettable(void *provctx)
@@ -69,14 +28,6 @@ static const OSSL_PARAM *ec_gettable(void *provctx)
     return params;
 }
 
-static int set_coordinate(OSSL_PARAM *p, const uint8_t *bytes, size_t length)
-{
-    BIGNUM *n = BN_bin2bn(bytes, (int)length, NULL);
-    int ok = n && OSSL_PARAM_set_BN(p, n);
-    BN_free(n);
-    return ok;
-}
-
 static int get_public(const kn_public *public, OSSL_PARAM params[])
 {
     static const char *const encoded[] = {OSSL_PKEY_PARAM_PUB_KEY, OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY};
@@ -86,10 +37,11 @@ static int get_public(const kn_public *public, OSSL_PARAM params[])
         if ((p = OSSL_PARAM_locate(params, encoded[i])) &&
             !OSSL_PARAM_set_octet_string(p, public->point, public->point_length))
             return 0;
-    if ((p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_EC_PUB_X)) && !set_coordinate(p, public->point + 1, half))
+    if ((p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_EC_PUB_X)) &&
+        !kn_ossl_keymgmt_set_number(p, public->point + 1, half))
         return 0;
     if ((p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_EC_PUB_Y)) &&
-        !set_coordinate(p, public->point + 1 + half, half))
+        !kn_ossl_keymgmt_set_number(p, public->point + 1 + half, half))
         return 0;
     return 1;
 }
@@ -97,25 +49,14 @@ static int get_public(const kn_public *public, OSSL_PARAM params[])
 static int ec_get_params(void *arg, OSSL_PARAM params[])
 {
     const kn_ossl_key *key = arg;
+    OSSL_PARAM *p;
     if (!key->key)
         return 0;
     const kn_public *public = kn_key_public(key->key);
-    const kn_alg *alg = public->alg;
-    OSSL_PARAM *p;
-    if ((p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_BITS)) && !OSSL_PARAM_set_int(p, (int)alg->key_bits))
+    if ((p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_GROUP_NAME)) &&
+        !OSSL_PARAM_set_utf8_string(p, public->alg->group))
         return 0;
-    if ((p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_SECURITY_BITS)) &&
-        !OSSL_PARAM_set_int(p, (int)alg->security_bits))
-        return 0;
-    if ((p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_MAX_SIZE)) &&
-        !OSSL_PARAM_set_int(p, (int)alg->signature_max))
-        return 0;
-    if ((p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_GROUP_NAME)) && !OSSL_PARAM_set_utf8_string(p, alg->group))
-        return 0;
-    if ((p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_DEFAULT_DIGEST)) &&
-        !OSSL_PARAM_set_utf8_string(p, alg->default_digest))
-        return 0;
-    return get_public(public, params);
+    return kn_ossl_keymgmt_get_common(public, params) && get_public(public, params);
 }
 
 static const OSSL_PARAM *ec_export_types(int selection)
@@ -128,15 +69,12 @@ static const OSSL_PARAM *ec_export_types(int selection)
     return selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY ? NULL : params;
 }
 
-/* Refuses when the private part is asked for, also as part of "everything": OpenSSL would go on with the public half
- * in another provider, and fail late with "missing private key". The curve goes out by name, never by explicit
- * parameters. */
-static int ec_export(void *arg, int selection, OSSL_CALLBACK *callback, void *callback_arg)
+/* The curve goes out by name, never by explicit parameters. */
+static int ec_export(void *key, int selection, OSSL_CALLBACK *callback, void *callback_arg)
 {
-    const kn_ossl_key *key = arg;
-    if (!key->key || (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY))
+    const kn_public *public = kn_ossl_keymgmt_exportable(key, selection);
+    if (!public)
         return 0;
-    const kn_public *public = kn_key_public(key->key);
     char *group = (char *)(uintptr_t)public->alg->group;
     OSSL_PARAM params[3];
     int n = 0;
@@ -154,12 +92,12 @@ static const char *ec_query_operation_name(int operation)
 }
 
 const OSSL_DISPATCH kn_ossl_ec_keymgmt[] = {
-    {OSSL_FUNC_KEYMGMT_NEW, (void (*)(void))ec_new},
+    {OSSL_FUNC_KEYMGMT_NEW, (void (*)(void))kn_ossl_keymgmt_new},
     {OSSL_FUNC_KEYMGMT_LOAD, (void (*)(void))ec_load},
     {OSSL_FUNC_KEYMGMT_FREE, (void (*)(void))kn_ossl_key_free},
-    {OSSL_FUNC_KEYMGMT_DUP, (void (*)(void))ec_dup},
-    {OSSL_FUNC_KEYMGMT_HAS, (void (*)(void))ec_has},
-    {OSSL_FUNC_KEYMGMT_MATCH, (void (*)(void))ec_match},
+    {OSSL_FUNC_KEYMGMT_DUP, (void (*)(void))kn_ossl_keymgmt_dup},
+    {OSSL_FUNC_KEYMGMT_HAS, (void (*)(void))kn_ossl_keymgmt_has},
+    {OSSL_FUNC_KEYMGMT_MATCH, (void (*)(void))kn_ossl_keymgmt_match},
     {OSSL_FUNC_KEYMGMT_GET_PARAMS, (void (*)(void))ec_get_params},
     {OSSL_FUNC_KEYMGMT_GETTABLE_PARAMS, (void (*)(void))ec_gettable},
     {OSSL_FUNC_KEYMGMT_EXPORT, (void (*)(void))ec_export},

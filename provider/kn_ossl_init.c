@@ -135,11 +135,15 @@ static void register_others(kn_ossl *prov, int operation)
 
 static const OSSL_ALGORITHM keymgmts[] = {
     {"EC:id-ecPublicKey:1.2.840.10045.2.1", KN_OSSL_PROPERTIES, kn_ossl_ec_keymgmt, "Keynym EC keys"},
+    {"RSA:rsaEncryption:1.2.840.113549.1.1.1", KN_OSSL_PROPERTIES, kn_ossl_rsa_keymgmt, "Keynym RSA keys"},
+    {"ED25519:1.3.101.112", KN_OSSL_PROPERTIES, kn_ossl_ed25519_keymgmt, "Keynym Ed25519 keys"},
     {NULL, NULL, NULL, NULL},
 };
 
 static const OSSL_ALGORITHM signatures[] = {
     {"ECDSA", KN_OSSL_PROPERTIES, kn_ossl_ecdsa, "Keynym ECDSA"},
+    {"RSA:rsaEncryption:1.2.840.113549.1.1.1", KN_OSSL_PROPERTIES, kn_ossl_rsa_signature, "Keynym RSA signatures"},
+    {"ED25519:1.3.101.112", KN_OSSL_PROPERTIES, kn_ossl_ed25519, "Keynym Ed25519"},
     {NULL, NULL, NULL, NULL},
 };
 

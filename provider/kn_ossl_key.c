@@ -32,6 +32,10 @@ const char *kn_ossl_key_type(const kn_public *public)
     switch (public->alg->type) {
     case KN_KEY_EC:
         return "EC";
+    case KN_KEY_RSA:
+        return "RSA";
+    case KN_KEY_ED25519:
+        return "ED25519";
     }
     return NULL;
 }

@@ -235,7 +235,7 @@ static kn_err store_issuer(p11_call *call, const uint8_t *der, size_t length)
     return store(call, der, length, &no_id, &label);
 }
 
-/* For a token that does not tell the public key: does a signature of @key verify with @public? */
+/* For a token that does not tell the public key: does a signature of the EC key @key verify with @public? */
 static bool signs_for(p11_call *call, const p11_uri *uri, const p11_object *key, const kn_public *public)
 {
     CK_FUNCTION_LIST *fn = call->token->module->fn;
@@ -248,7 +248,7 @@ static bool signs_for(p11_call *call, const p11_uri *uri, const p11_object *key,
            (!key->always_authenticate || !kn_failed(p11_login_for_operation(call->token, uri, call->session))) &&
            fn->C_Sign(call->session, digest, sizeof digest, raw, &raw_length) == CKR_OK &&
            raw_length == 2 * public->alg->coord_bytes && !kn_failed(kn_ecdsa_to_der(raw, raw_length, der, &length)) &&
-           kn_crypto_verify(public, digest, sizeof digest, der, length);
+           kn_crypto_verify(public, &kn_sign_ecdsa, digest, sizeof digest, der, length);
 }
 
 static kn_err write_in(p11_call *call, const p11_uri *uri, const kn_certs *certs)
@@ -259,6 +259,8 @@ static kn_err write_in(p11_call *call, const p11_uri *uri, const kn_certs *certs
     kn_err err = p11_key_locate(call, uri, &key, &public, &has_public);
     if (!kn_failed(err))
         err = kn_public_from_certificate(certs->cert[0].der, certs->cert[0].length, &certified);
+    if (!kn_failed(err) && !has_public && certified.alg->type != KN_KEY_EC)
+        err = kn_fail(KN_E_NO_PUBLIC, "token '%s'", call->token->label);
     if (!kn_failed(err) && (has_public ? !kn_public_equal(&public, &certified)
                                        : !signs_for(call, uri, &key, &certified)))
         err = kn_fail(KN_E_MISMATCH, "the first certificate is of another key than the one on token '%s'",
@@ -293,8 +295,12 @@ static const char *kind_of(const p11_object *object)
 {
     if (object->class == CKO_CERTIFICATE)
         return "X.509";
-    if (object->key_type == CKK_RSA)
-        return "RSA";
+    if (object->key_type == CKK_RSA) {
+        kn_public public;
+        bool known = !kn_failed(kn_public_from_rsa(object->modulus, object->modulus_length, object->exponent,
+                                                   object->exponent_length, &public));
+        return known ? public.alg->name : "RSA";
+    }
     const kn_alg *alg = kn_alg_by_oid(object->ec_params, object->ec_params_length);
     return alg ? alg->name : "unknown";
 }

@@ -96,7 +96,7 @@ static kn_err find_public(p11_call *call, const p11_object *private, CK_OBJECT_C
 
 static kn_err public_of(p11_call *call, candidates *c, kn_public *ret_public, bool *ret_has_public)
 {
-    bool have = c->private.ec_point_length != 0; /* some tokens keep it with the private key */
+    bool have = p11_object_tells_public(&c->private);
     const p11_object *source = &c->private;
     kn_err err;
     if (!have && c->public_count && belongs(&c->public, &c->private)) {

@@ -15,6 +15,7 @@ static const struct {
     bool generates; /* a key pair of a kind that we make */
 } mechanisms[] = {
     {CKM_EC_KEY_PAIR_GEN, "EC_KEY_PAIR_GEN", true},
+    {CKM_EC_EDWARDS_KEY_PAIR_GEN, "EC_EDWARDS_KEY_PAIR_GEN", true},
     {CKM_RSA_PKCS_KEY_PAIR_GEN, "RSA_PKCS_KEY_PAIR_GEN", true},
     {CKM_RSA_X9_31_KEY_PAIR_GEN, "RSA_X9_31_KEY_PAIR_GEN", true},
 };
@@ -100,18 +101,36 @@ typedef struct pair {
     CK_OBJECT_HANDLE private, public;
 } pair;
 
+/* What the public template says of the key's kind; returns the mechanism. */
+static CK_MECHANISM_TYPE fill_kind(const kn_alg *alg, CK_ULONG *bits, CK_ATTRIBUTE *template, CK_ULONG *count)
+{
+    static const CK_BYTE f4[] = {1, 0, 1};
+    switch (alg->type) {
+    case KN_KEY_EC:
+    case KN_KEY_ED25519:
+        template[(*count)++] = p11_attribute(CKA_EC_PARAMS, alg->oid, alg->oid_length);
+        break;
+    case KN_KEY_RSA:
+        *bits = alg->key_bits;
+        template[(*count)++] = p11_attribute(CKA_MODULUS_BITS, bits, sizeof *bits);
+        template[(*count)++] = p11_attribute(CKA_PUBLIC_EXPONENT, f4, sizeof f4);
+        return CKM_RSA_PKCS_KEY_PAIR_GEN;
+    }
+    return alg->type == KN_KEY_EC ? CKM_EC_KEY_PAIR_GEN : CKM_EC_EDWARDS_KEY_PAIR_GEN;
+}
+
 static CK_RV generate_pair(p11_call *call, const kn_alg *alg, const CK_ATTRIBUTE *id, const CK_ATTRIBUTE *label,
                            bool say_unextractable, pair *ret_pair)
 {
-    CK_MECHANISM mechanism = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
-    CK_ATTRIBUTE public[] = {
+    CK_ULONG bits, public_count = 5;
+    CK_ATTRIBUTE public[8] = {
         p11_attribute(CKA_TOKEN, &yes, sizeof yes),
         p11_attribute(CKA_PRIVATE, &no, sizeof no),
         p11_attribute(CKA_VERIFY, &yes, sizeof yes),
-        p11_attribute(CKA_EC_PARAMS, alg->oid, alg->oid_length),
         *id,
         *label,
     };
+    CK_MECHANISM mechanism = {fill_kind(alg, &bits, public, &public_count), NULL, 0};
     CK_ATTRIBUTE private[] = {
         p11_attribute(CKA_TOKEN, &yes, sizeof yes),
         p11_attribute(CKA_PRIVATE, &yes, sizeof yes),
@@ -125,9 +144,8 @@ static CK_RV generate_pair(p11_call *call, const kn_alg *alg, const CK_ATTRIBUTE
         p11_attribute(CKA_EXTRACTABLE, &no, sizeof no), /* last, because it may have to be left out */
     };
     CK_ULONG private_count = sizeof private / sizeof *private - (say_unextractable ? 0 : 1);
-    return call->token->module->fn->C_GenerateKeyPair(call->session, &mechanism, public,
-                                                      sizeof public / sizeof *public, private, private_count,
-                                                      &ret_pair->public, &ret_pair->private);
+    return call->token->module->fn->C_GenerateKeyPair(call->session, &mechanism, public, public_count, private,
+                                                      private_count, &ret_pair->public, &ret_pair->private);
 }
 
 /* A YubiKey refuses an explicit CKA_EXTRACTABLE, which it always sets itself: once more without, and the proof

@@ -232,49 +232,6 @@ kn_err p11_key_open(void *state, const char *uri, const kn_public *expected, voi
     return kn_success();
 }
 
-typedef struct signing {
-    const uint8_t *digest;
-    size_t digest_length;
-    uint8_t *signature;
-    size_t *length;
-} signing;
-
-static p11_step sign_step(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle, void *arg)
-{
-    const signing *s = arg;
-    CK_FUNCTION_LIST *fn = call->token->module->fn;
-    CK_MECHANISM mechanism = {CKM_ECDSA, NULL, 0};
-    /* FIPS 186-4 section 6.4: the leftmost bits of a digest that is longer than the order; tokens differ in
-     * whether they cut it themselves. */
-    size_t length = s->digest_length, order = key->expected.alg->coord_bytes;
-    if (length > order)
-        length = order;
-    CK_RV rv = fn->C_SignInit(call->session, &mechanism, handle);
-    if (rv != CKR_OK)
-        return (p11_step){.call = "C_SignInit", .rv = rv};
-    if (key->always_authenticate) {
-        kn_err err = p11_login_for_operation(call->token, key->uri, call->session);
-        if (kn_failed(err))
-            return (p11_step){.err = err};
-    }
-    CK_ULONG signature_length = 2 * order;
-    rv = fn->C_Sign(call->session, (CK_BYTE *)(uintptr_t)s->digest, length, s->signature, &signature_length);
-    if (rv != CKR_OK)
-        return (p11_step){.call = "C_Sign", .rv = rv, .begun = true};
-    if (signature_length > 2 * order)
-        return (p11_step){.err = kn_fail(KN_E_MODULE_BROKEN, "C_Sign on token '%s' returned %lu bytes, room was %zu",
-                                         call->token->label, signature_length, 2 * order)};
-    *s->length = signature_length;
-    return (p11_step){.call = NULL};
-}
-
-kn_err p11_key_sign(void *arg, const uint8_t *digest, size_t digest_length, uint8_t *ret_signature,
-                    size_t *ret_length, unsigned *ret_binding)
-{
-    signing s = {digest, digest_length, ret_signature, ret_length};
-    return p11_key_run(arg, sign_step, &s, ret_binding);
-}
-
 static p11_step inspect_step(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle, void *arg)
 {
     (void)key;

@@ -39,7 +39,7 @@ typedef struct p11_step {
 kn_err p11_key_open(void *state, const char *uri, const kn_public *expected, void **ret_key,
                     kn_public *ret_public);
 void p11_key_free(void *key);
-kn_err p11_key_sign(void *key, const uint8_t *digest, size_t digest_length, uint8_t *ret_signature,
+kn_err p11_key_sign(void *key, const kn_sign_how *how, const uint8_t *data, size_t length, uint8_t *ret_signature,
                     size_t *ret_length, unsigned *ret_binding);
 kn_err p11_key_inspect(void *key, kn_custody *ret_custody);
 kn_err p11_key_generate(void *state, const char *uri, const kn_alg *alg, void **ret_key, kn_public *ret_public);

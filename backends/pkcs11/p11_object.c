@@ -52,7 +52,7 @@ kn_err p11_object_read(p11_call *call, CK_OBJECT_HANDLE handle, p11_object *ret_
 {
     p11_object object = {.handle = handle, .class = CKO_VENDOR_DEFINED, .key_type = CKK_VENDOR_DEFINED};
     CK_BBOOL always = CK_FALSE;
-    enum { CLASS, TYPE, ID, LABEL, PARAMS, POINT, ALWAYS, COUNT };
+    enum { CLASS, TYPE, ID, LABEL, PARAMS, POINT, MODULUS, EXPONENT, ALWAYS, COUNT };
     CK_ATTRIBUTE t[COUNT] = {
         [CLASS] = {CKA_CLASS, &object.class, sizeof object.class},
         [TYPE] = {CKA_KEY_TYPE, &object.key_type, sizeof object.key_type},
@@ -60,6 +60,8 @@ kn_err p11_object_read(p11_call *call, CK_OBJECT_HANDLE handle, p11_object *ret_
         [LABEL] = {CKA_LABEL, object.label, sizeof object.label},
         [PARAMS] = {CKA_EC_PARAMS, object.ec_params, sizeof object.ec_params},
         [POINT] = {CKA_EC_POINT, object.ec_point, sizeof object.ec_point},
+        [MODULUS] = {CKA_MODULUS, object.modulus, sizeof object.modulus},
+        [EXPONENT] = {CKA_PUBLIC_EXPONENT, object.exponent, sizeof object.exponent},
         [ALWAYS] = {CKA_ALWAYS_AUTHENTICATE, &always, sizeof always},
     };
     CK_RV rv = call->token->module->fn->C_GetAttributeValue(call->session, handle, t, COUNT);
@@ -73,6 +75,8 @@ kn_err p11_object_read(p11_call *call, CK_OBJECT_HANDLE handle, p11_object *ret_
     object.label_length = filled(&t[LABEL], sizeof object.label);
     object.ec_params_length = filled(&t[PARAMS], sizeof object.ec_params);
     object.ec_point_length = filled(&t[POINT], sizeof object.ec_point);
+    object.modulus_length = filled(&t[MODULUS], sizeof object.modulus);
+    object.exponent_length = filled(&t[EXPONENT], sizeof object.exponent);
     object.always_authenticate = filled(&t[ALWAYS], sizeof always) == sizeof always && always;
     *ret_object = object;
     return kn_success();
@@ -108,7 +112,10 @@ kn_err p11_object_public(p11_call *call, const p11_object *object, kn_public *re
 {
     if (object->class == CKO_CERTIFICATE)
         return certificate_public(call, object->handle, ret_public);
-    if (object->key_type != CKK_EC)
+    if (object->key_type == CKK_RSA)
+        return kn_public_from_rsa(object->modulus, object->modulus_length, object->exponent, object->exponent_length,
+                                  ret_public);
+    if (object->key_type != CKK_EC && object->key_type != CKK_EC_EDWARDS)
         return kn_fail(KN_E_KEY_TYPE, "CKA_KEY_TYPE 0x%lx on token '%s'", object->key_type, call->token->label);
     const kn_alg *alg = kn_alg_by_oid(object->ec_params, object->ec_params_length);
     if (!alg)
@@ -117,6 +124,11 @@ kn_err p11_object_public(p11_call *call, const p11_object *object, kn_public *re
     if (object->ec_point_length == 0)
         return kn_fail(KN_E_NO_PUBLIC, "token '%s'", call->token->label);
     return kn_public_from_ec_point(alg, object->ec_point, object->ec_point_length, ret_public);
+}
+
+bool p11_object_tells_public(const p11_object *object)
+{
+    return object->ec_point_length || (object->modulus_length && object->exponent_length);
 }
 
 void p11_hex(const CK_BYTE *bytes, size_t length, char *ret_text, size_t size)

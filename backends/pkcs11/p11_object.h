@@ -19,6 +19,8 @@ typedef struct p11_object {
     size_t id_length, label_length;
     CK_BYTE ec_params[32], ec_point[160];
     size_t ec_params_length, ec_point_length;
+    CK_BYTE modulus[KN_RSA_MAX + 1], exponent[KN_RSA_EXPONENT_MAX + 1]; /* one leading zero is allowed */
+    size_t modulus_length, exponent_length;
     bool always_authenticate;
 } p11_object;
 
@@ -43,6 +45,9 @@ KN_MUST_CHECK kn_err p11_read(p11_call *call, CK_OBJECT_HANDLE handle, CK_ATTRIB
 
 /* The public key that a private, public or certificate object tells. KN_E_NO_PUBLIC when it tells none. */
 KN_MUST_CHECK kn_err p11_object_public(p11_call *call, const p11_object *object, kn_public *ret_public);
+
+/* Has the object the public values itself? RSA private keys do, and the EC keys of some tokens. */
+bool p11_object_tells_public(const p11_object *object);
 
 /* "label 'x', id 01ab" */
 void p11_object_show(const p11_object *object, char *ret_text, size_t size);

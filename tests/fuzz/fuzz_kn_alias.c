@@ -68,7 +68,7 @@ void fuzz_seeds(void (*add)(const void *data, size_t size))
         "pkcs11:token=bench;object=device;type=private?pin-source=file:/etc/pin",
         "pkcs11:id=%01%02%03;serial=0a?module-path=/usr/lib/m.so",
     };
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         /* no point of the curve, but of its form, and the same on every run */
         kn_public public = {.alg = &kn_algs[i], .point = {0x04}, .point_length = 1 + 2 * kn_algs[i].coord_bytes};
         for (size_t n = 1; n < public.point_length; n++)

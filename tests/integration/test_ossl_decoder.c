@@ -46,7 +46,7 @@ static char *join(const char *first, const char *second, const char *third)
 static void reads_every_kind_of_alias(void **state)
 {
     static const char *const endings[] = {"alias.pem", "bare.pem"};
-    for (size_t i = 0; i < kn_alg_count; i++)
+    for (size_t i = 0; i < TEST_EC_COUNT; i++)
         for (size_t e = 0; e < 2; e++)
             expect_ours(*state, prov_read_key(*state, prov_file(&kn_algs[i], endings[e])), &kn_algs[i]);
 }
@@ -72,7 +72,7 @@ static void reads_from_a_file_and_from_a_pipe(void **state)
 static void ssl_and_store_take_the_file(void **state)
 {
     const prov *p = *state;
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         const char *path = prov_file(&kn_algs[i], "alias.pem");
         SSL_CTX *ctx = prov_ssl_ctx(p->libctx, TLS_client_method(), TLS1_2_VERSION);
         assert_int_equal(SSL_CTX_use_certificate_file(ctx, prov_file(&kn_algs[i], "crt"), SSL_FILETYPE_PEM),

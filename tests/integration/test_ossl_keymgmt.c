@@ -12,7 +12,7 @@
 
 static void tells_its_properties(void **state)
 {
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         const kn_alg *alg = &kn_algs[i];
         EVP_PKEY *pkey = prov_key(*state, alg), *software = prov_software_public(alg);
         char group[32] = "", digest[32] = "", their_digest[32] = "";
@@ -38,7 +38,7 @@ static void tells_its_properties(void **state)
 
 static void shows_its_public_point(void **state)
 {
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         EVP_PKEY *pkey = prov_key(*state, &kn_algs[i]), *software = prov_software_public(&kn_algs[i]);
         unsigned char *ours = NULL, *theirs = NULL, point[256];
         size_t length = EVP_PKEY_get1_encoded_public_key(pkey, &ours), point_length = 0;
@@ -67,7 +67,7 @@ static void shows_its_public_point(void **state)
 
 static void equals_its_public_key_elsewhere(void **state)
 {
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         EVP_PKEY *pkey = prov_key(*state, &kn_algs[i]), *again = prov_key(*state, &kn_algs[i]);
         EVP_PKEY *software = prov_software_public(&kn_algs[i]);
         X509 *cert = prov_certificate(*state, prov_file(&kn_algs[i], "crt"));
@@ -126,7 +126,7 @@ static void a_duplicate_works_alone(void **state)
  * provider. */
 static void never_gives_the_private_key(void **state)
 {
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         EVP_PKEY *pkey = prov_key(*state, &kn_algs[i]);
         OSSL_PARAM *params = NULL;
         BIGNUM *scalar = NULL;
@@ -149,7 +149,7 @@ static void never_gives_the_private_key(void **state)
 
 static void exports_its_public_key(void **state)
 {
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         EVP_PKEY *pkey = prov_key(*state, &kn_algs[i]);
         OSSL_PARAM *params = NULL;
         const char *group = NULL;
@@ -168,7 +168,7 @@ static void exports_its_public_key(void **state)
 
 static void its_spki_is_that_of_a_software_key(void **state)
 {
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         EVP_PKEY *pkey = prov_key(*state, &kn_algs[i]), *software = prov_software_public(&kn_algs[i]);
         unsigned char *ours = NULL, *theirs = NULL;
         int length = i2d_PUBKEY(pkey, &ours);

@@ -55,7 +55,7 @@ static void signs_in_one_call_with_every_digest(void **state)
 {
     static const char *const digests[] = {"SHA1",     "SHA224",   "SHA256",   "SHA384",    "SHA512",
                                           "SHA3-256", "SHA3-512", "SHA2-256", "SHA512-256"};
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         EVP_PKEY *pkey = prov_key(*state, &kn_algs[i]);
         for (size_t d = 0; d < sizeof digests / sizeof *digests; d++) {
             signature s = digest_sign(*state, pkey, digests[d]);
@@ -69,7 +69,7 @@ static void signs_in_one_call_with_every_digest(void **state)
 static void signs_a_stream(void **state)
 {
     const prov *p = *state;
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         EVP_PKEY *pkey = prov_key(p, &kn_algs[i]);
         signature s = {.length = 0};
         EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -120,7 +120,7 @@ static void a_signature_ends_no_stream(void **state)
 static void signs_a_digest(void **state)
 {
     const prov *p = *state;
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         EVP_PKEY *pkey = prov_key(p, &kn_algs[i]);
         unsigned char digest[EVP_MAX_MD_SIZE];
         size_t digest_length;
@@ -186,7 +186,7 @@ static void refuses_a_buffer_that_is_too_small(void **state)
 static void a_copied_context_goes_its_own_way(void **state)
 {
     const prov *p = *state;
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         EVP_PKEY *pkey = prov_key(p, &kn_algs[i]);
         signature first = {.length = sizeof first.bytes}, second = {.length = sizeof second.bytes};
         EVP_MD_CTX *ctx = EVP_MD_CTX_new(), *copy = EVP_MD_CTX_new();
@@ -233,7 +233,7 @@ static void refuses_wrong_signatures(void **state)
 
 static void takes_the_digest_that_fits_the_curve(void **state)
 {
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         EVP_PKEY *pkey = prov_key(*state, &kn_algs[i]);
         signature s = digest_sign(*state, pkey, NULL);
         expect_good(*state, &kn_algs[i], pkey, kn_algs[i].default_digest, &s);
@@ -314,7 +314,7 @@ static void a_certificate_request_verifies(void **state)
     static const char *const digests[] = {"SHA1", "SHA224", "SHA256", "SHA384", "SHA512"};
     static const int algorithms[] = {NID_ecdsa_with_SHA1, NID_ecdsa_with_SHA224, NID_ecdsa_with_SHA256,
                                      NID_ecdsa_with_SHA384, NID_ecdsa_with_SHA512};
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         EVP_PKEY *pkey = prov_key(p, &kn_algs[i]), *software = prov_software_public(&kn_algs[i]);
         for (size_t d = 0; d < sizeof digests / sizeof *digests; d++) {
             X509_REQ *request = X509_REQ_new_ex(p->libctx, NULL);
@@ -348,7 +348,7 @@ static void a_certificate_request_verifies(void **state)
 static void a_certificate_of_its_own_verifies(void **state)
 {
     const prov *p = *state;
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         EVP_PKEY *pkey = prov_key(p, &kn_algs[i]), *software = prov_software_public(&kn_algs[i]);
         X509 *cert = X509_new_ex(p->libctx, NULL);
         EVP_MD *md = EVP_MD_fetch(p->libctx, kn_algs[i].default_digest, NULL);
@@ -373,7 +373,7 @@ static void signs_cms(void **state)
     X509_STORE *trusted = X509_STORE_new();
     assert_int_equal(X509_STORE_load_file(trusted, test_token_path(prov_token, "ca.crt")), 1);
     assert_int_equal(X509_STORE_set_purpose(trusted, X509_PURPOSE_ANY), 1);
-    for (size_t i = 0; i < kn_alg_count; i++)
+    for (size_t i = 0; i < TEST_EC_COUNT; i++)
         for (size_t f = 0; f < 2; f++) {
             EVP_PKEY *pkey = prov_key(p, &kn_algs[i]);
             X509 *cert = prov_certificate(p, prov_file(&kn_algs[i], "crt"));

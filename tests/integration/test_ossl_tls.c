@@ -42,7 +42,7 @@ static void a_client_proves_itself(void **state)
 {
     const prov *p = *state;
     for (size_t v = 0; v < 2; v++)
-        for (size_t i = 0; i < kn_alg_count; i++)
+        for (size_t i = 0; i < TEST_EC_COUNT; i++)
             for (how by = 0; by < HOW_COUNT; by++) {
                 SSL_CTX *client = prov_ssl_ctx(p->libctx, TLS_client_method(), versions[v]);
                 SSL_CTX *server = prov_ssl_ctx(NULL, TLS_server_method(), versions[v]);
@@ -59,7 +59,7 @@ static void a_server_proves_itself(void **state)
 {
     const prov *p = *state;
     for (size_t v = 0; v < 2; v++)
-        for (size_t i = 0; i < kn_alg_count; i++)
+        for (size_t i = 0; i < TEST_EC_COUNT; i++)
             for (how by = 0; by < HOW_COUNT; by++) {
                 SSL_CTX *client = prov_ssl_ctx(NULL, TLS_client_method(), versions[v]);
                 SSL_CTX *server = prov_ssl_ctx(p->libctx, TLS_server_method(), versions[v]);

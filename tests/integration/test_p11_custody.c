@@ -60,7 +60,10 @@ static void test_generated_keys_pass(void **state)
         assert_int_equal(facts.never_extractable, KN_FACT_YES);
         assert_int_equal(facts.local, KN_FACT_YES);
         assert_int_equal(facts.generated_here, KN_FACT_YES);
-        assert_string_equal(facts.mechanism, "EC_KEY_PAIR_GEN");
+        static const char *const mechanism[] = {[KN_KEY_EC] = "EC_KEY_PAIR_GEN",
+                                                [KN_KEY_RSA] = "RSA_PKCS_KEY_PAIR_GEN",
+                                                [KN_KEY_ED25519] = "EC_EDWARDS_KEY_PAIR_GEN"};
+        assert_string_equal(facts.mechanism, mechanism[kn_algs[i].type]);
         assert_string_equal(facts.token, "custody");
         assert_string_equal(facts.model, "SoftHSM v2");
         assert_true(*facts.serial);

@@ -45,7 +45,7 @@ static void opens(const char *uri)
     kn_ctx *ctx = test_token_context(token);
     kn_key *key = NULL;
     kn_check_code(open_in(ctx, uri, &key), KN_OK, uri, __FILE__, __LINE__);
-    assert_ok(kn_key_sign(key, digest, sizeof digest, signature, &length));
+    assert_ok(kn_key_sign(key, &kn_sign_ecdsa, digest, sizeof digest, signature, &length));
     kn_key_unref(&key);
     kn_ctx_unref(&ctx);
 }
@@ -251,7 +251,7 @@ static void test_public_part_from_where_it_is(void **state)
     kn_key *key = NULL;
     assert_ok(kn_alias_new("pkcs11:token=find;object=nopub", &public, &alias));
     assert_ok(kn_key_open(ctx, alias, &key));
-    assert_ok(kn_key_sign(key, digest, sizeof digest, signature, &length));
+    assert_ok(kn_key_sign(key, &kn_sign_ecdsa, digest, sizeof digest, signature, &length));
     kn_key_unref(&key);
     kn_alias_free(&alias);
 
@@ -294,11 +294,11 @@ static void test_keys_without_id(void **state)
     opens("pkcs11:token=find;object=plain");
 }
 
-static void test_rsa_is_refused_by_name(void **state)
+static void test_a_size_is_refused_by_name(void **state)
 {
     CK_MECHANISM mechanism = {CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0};
     CK_BBOOL yes = CK_TRUE;
-    CK_ULONG bits = 2048;
+    CK_ULONG bits = 1024;
     char label[] = "rsa";
     CK_ATTRIBUTE public[] = {{CKA_MODULUS_BITS, &bits, sizeof bits}, {CKA_TOKEN, &yes, 1}, {CKA_LABEL, label, 3}};
     CK_ATTRIBUTE private[] = {{CKA_TOKEN, &yes, 1}, {CKA_LABEL, label, 3}};
@@ -309,6 +309,7 @@ static void test_rsa_is_refused_by_name(void **state)
                      CKR_OK);
     raw_close(&r);
     refused(KN_E_KEY_TYPE, "pkcs11:token=find;object=rsa");
+    assert_detail("1024 bits");
 }
 
 static void count_row(const kn_object_info *info, void *arg)
@@ -360,7 +361,7 @@ int main(void)
         cmocka_unit_test(test_public_part_from_where_it_is),
         cmocka_unit_test(test_many_certificates_of_the_label),
         cmocka_unit_test(test_keys_without_id),
-        cmocka_unit_test(test_rsa_is_refused_by_name),
+        cmocka_unit_test(test_a_size_is_refused_by_name),
         cmocka_unit_test(test_list_of_objects),
     };
     return cmocka_run_group_tests(tests, make_token, remove_token);

@@ -243,10 +243,10 @@ static void test_flags_are_read_again(void **state)
     raw_logout(&r);
     raw_close(&r);
     atomic_store(&s->token_flags, CKF_USER_PIN_FINAL_TRY);
-    assert_error(KN_E_PIN_LAST_TRY, kn_key_sign(key, digest, sizeof digest, signature, &length));
+    assert_error(KN_E_PIN_LAST_TRY, kn_key_sign(key, &kn_sign_ecdsa, digest, sizeof digest, signature, &length));
     assert_int_equal(logins(), 1);
     atomic_store(&s->token_flags, 0);
-    assert_ok(kn_key_sign(key, digest, sizeof digest, signature, &length));
+    assert_ok(kn_key_sign(key, &kn_sign_ecdsa, digest, sizeof digest, signature, &length));
     assert_int_equal(logins(), 2);
     kn_key_unref(&key);
     kn_alias_free(&alias);

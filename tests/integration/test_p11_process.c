@@ -106,7 +106,7 @@ static kn_err sign_once(kn_key *key)
     size_t length = 0;
     unsigned n = atomic_fetch_add(&counter, 1);
     memcpy(digest, &n, sizeof n);
-    kn_err err = kn_key_sign(key, digest, sizeof digest, signature, &length);
+    kn_err err = kn_key_sign(key, &kn_sign_ecdsa, digest, sizeof digest, signature, &length);
     if (kn_failed(err))
         return err;
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(public, NULL);
@@ -132,7 +132,7 @@ static void *work(void *arg)
     size_t length;
     for (unsigned i = 0; i < w->rounds && !(w->stop && atomic_load(w->stop)); i++) {
         /* until stopped, without a pause between two calls: a fork must find its turn all the same */
-        kn_err err = w->stop ? kn_key_sign(w->key, digest, sizeof digest, signature, &length) : sign_once(w->key);
+        kn_err err = w->stop ? kn_key_sign(w->key, &kn_sign_ecdsa, digest, sizeof digest, signature, &length) : sign_once(w->key);
         if (kn_failed(err)) {
             w->code = err.code;
             (void)snprintf(w->detail, sizeof w->detail, "%s", kn_err_detail());

@@ -80,7 +80,7 @@ static kn_err sign_once(kn_key *key)
 {
     uint8_t digest[32] = {1}, signature[KN_ECDSA_DER_MAX];
     size_t signature_length = 0;
-    return kn_key_sign(key, digest, sizeof digest, signature, &signature_length);
+    return kn_key_sign(key, &kn_sign_ecdsa, digest, sizeof digest, signature, &signature_length);
 }
 
 static unsigned starts(void)

@@ -174,7 +174,7 @@ int prov_group_setup(void **state)
     prov_token = test_token_new("keynym");
     make_ca();
     kn_ctx *ctx = test_token_context(prov_token);
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         EVP_PKEY *public = generate(ctx, kn_algs[i].group, &kn_algs[i]);
         prov_issue(public, kn_algs[i].group, -3600, 86400, prov_file(&kn_algs[i], "crt"));
         EVP_PKEY_free(public);

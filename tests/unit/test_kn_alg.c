@@ -2,6 +2,7 @@
 
 #include "support/kn_check.h"
 
+#include <openssl/rsa.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/objects.h>
@@ -9,8 +10,8 @@
 static void test_rows_agree_with_libcrypto(void **state)
 {
     (void)state;
-    assert_true(kn_alg_count >= 3);
-    for (size_t i = 0; i < kn_alg_count; i++) {
+    assert_true(TEST_EC_COUNT >= 3);
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         const kn_alg *alg = &kn_algs[i];
         uint8_t oid[64], *end = oid;
         const ASN1_OBJECT *object = OBJ_nid2obj(OBJ_txt2nid(alg->group));
@@ -33,13 +34,37 @@ static void test_rows_agree_with_libcrypto(void **state)
     }
 }
 
+/* The same for the other types. */
+static void test_other_rows_agree_with_libcrypto(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < kn_alg_count; i++) {
+        const kn_alg *alg = &kn_algs[i];
+        assert_int_equal(alg->type == KN_KEY_EC, i < TEST_EC_COUNT);
+        if (alg->type == KN_KEY_EC)
+            continue;
+        EVP_PKEY *key = alg->type == KN_KEY_RSA ? EVP_RSA_gen(alg->key_bits) : EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+        assert_non_null(key);
+        if (alg->type == KN_KEY_RSA) {
+            assert_int_equal(EVP_PKEY_get_bits(key), alg->key_bits);
+            assert_ptr_equal(kn_alg_by_rsa_bits(alg->key_bits), alg);
+        }
+        assert_int_equal(EVP_PKEY_get_security_bits(key), alg->security_bits);
+        assert_int_equal(EVP_PKEY_get_size(key), alg->signature_max);
+        EVP_PKEY_free(key);
+    }
+    assert_null(kn_alg_by_rsa_bits(1024));
+    assert_null(kn_alg_by_rsa_bits(2047));
+}
+
 static void test_rows_fit_the_caps(void **state)
 {
     (void)state;
     for (size_t i = 0; i < kn_alg_count; i++) {
         assert_int_equal(kn_algs[i].coord_bytes, (kn_algs[i].key_bits + 7) / 8);
-        assert_true(kn_algs[i].coord_bytes <= KN_EC_COORD_MAX);
-        assert_true(kn_algs[i].signature_max <= KN_ECDSA_DER_MAX);
+        bool ec = kn_algs[i].type == KN_KEY_EC;
+        assert_true(kn_algs[i].coord_bytes <= (ec ? KN_EC_COORD_MAX : KN_RSA_MAX));
+        assert_true(kn_algs[i].signature_max <= (ec ? KN_ECDSA_DER_MAX : KN_SIGNATURE_MAX));
         assert_true(kn_algs[i].oid_length <= KN_ALG_OID_MAX);
     }
 }
@@ -50,6 +75,8 @@ static void test_look_ups(void **state)
     for (size_t i = 0; i < kn_alg_count; i++) {
         const kn_alg *alg = &kn_algs[i];
         assert_ptr_equal(kn_alg_by_name(alg->name), alg);
+        if (!alg->oid_length)
+            continue;
         assert_ptr_equal(kn_alg_by_oid(alg->oid, alg->oid_length), alg);
         assert_null(kn_alg_by_oid(alg->oid, alg->oid_length - 1));
     }
@@ -64,6 +91,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_agree_with_libcrypto),
+        cmocka_unit_test(test_other_rows_agree_with_libcrypto),
         cmocka_unit_test(test_rows_fit_the_caps),
         cmocka_unit_test(test_look_ups),
     };

@@ -40,7 +40,7 @@ static void test_random_values(void **state)
 {
     uint8_t raw[2 * KN_EC_COORD_MAX];
     (void)state;
-    for (size_t a = 0; a < kn_alg_count; a++)
+    for (size_t a = 0; a < TEST_EC_COUNT; a++)
         for (int i = 0; i < ROUNDS; i++) {
             size_t half = kn_algs[a].coord_bytes;
             unsigned spare = (unsigned)(8 * half - kn_algs[a].key_bits);
@@ -54,7 +54,7 @@ static void test_random_values(void **state)
 static void test_leading_zeros_and_top_bits(void **state)
 {
     (void)state;
-    for (size_t a = 0; a < kn_alg_count; a++) {
+    for (size_t a = 0; a < TEST_EC_COUNT; a++) {
         size_t half = kn_algs[a].coord_bytes;
         for (size_t zeros = 0; zeros < half; zeros++) {
             static const uint8_t tops[] = {0x01, 0x7f, 0x80, 0xff};
@@ -77,7 +77,7 @@ static void test_zero_and_one(void **state)
 {
     uint8_t raw[2 * KN_EC_COORD_MAX] = {0};
     (void)state;
-    for (size_t a = 0; a < kn_alg_count; a++) {
+    for (size_t a = 0; a < TEST_EC_COUNT; a++) {
         size_t half = kn_algs[a].coord_bytes;
         memset(raw, 0, sizeof raw);
         compare(raw, half);

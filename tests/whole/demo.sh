@@ -31,8 +31,10 @@ status=0
 [ $status = 2 ] || fail "--keep of a directory that is not empty: exit status $status"
 
 # Ctrl-C in the middle: no process, no directory
-setsid "${demo[@]}" </dev/null >"$work/out" 2>&1 &
+set -m # a process group of its own, in which SIGINT is not ignored
+"${demo[@]}" </dev/null >"$work/out" 2>&1 &
 group=$!
+set +m
 wait_until 60 grep -q "listening on" "$work/out" || { cat "$work/out"; fail "the demo did not get as far as the server"; }
 kill -INT -- -$group
 status=0

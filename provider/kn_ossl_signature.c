@@ -1,0 +1,207 @@
+#include "kn_ossl_signature.h"
+
+#include "kn_crypto.h"
+
+#include <openssl/core_names.h>
+#include <openssl/params.h>
+#include <openssl/rsa.h>
+#include <stdlib.h>
+#include <string.h>
+
+void *kn_ossl_signature_newctx(void *provctx, const char *properties)
+{
+    kn_ossl_signature *ctx = calloc(1, sizeof *ctx);
+    if (!ctx)
+        return NULL;
+    ctx->prov = provctx;
+    ctx->salt = RSA_PSS_SALTLEN_AUTO;
+    if (properties && !(ctx->properties = strdup(properties))) {
+        free(ctx);
+        return NULL;
+    }
+    return ctx;
+}
+
+void kn_ossl_signature_freectx(void *arg)
+{
+    kn_ossl_signature *ctx = arg;
+    if (!ctx)
+        return;
+    kn_key_unref(&ctx->key);
+    EVP_MD_free(ctx->md);
+    EVP_MD_CTX_free(ctx->hash);
+    free(ctx->properties);
+    free(ctx);
+}
+
+void *kn_ossl_signature_dupctx(void *arg)
+{
+    const kn_ossl_signature *from = arg;
+    kn_ossl_signature *to = kn_ossl_signature_newctx(from->prov, from->properties);
+    if (!to)
+        return NULL;
+    to->verifying = from->verifying;
+    to->pss = from->pss;
+    to->mgf1 = from->mgf1;
+    to->salt = from->salt;
+    if (from->key)
+        to->key = kn_key_ref(from->key);
+    if (from->md && EVP_MD_up_ref(from->md))
+        to->md = from->md;
+    if (from->hash) {
+        to->hash = EVP_MD_CTX_new();
+        if (!to->hash || !EVP_MD_CTX_copy_ex(to->hash, from->hash)) {
+            kn_ossl_signature_freectx(to);
+            return NULL;
+        }
+    }
+    return to;
+}
+
+int kn_ossl_signature_begin(kn_ossl_signature *ctx, const kn_ossl_key *key, bool verifying)
+{
+    EVP_MD_CTX_free(ctx->hash);
+    ctx->hash = NULL;
+    ctx->verifying = verifying;
+    if (!key) {
+        if (ctx->key)
+            return 1; /* the key of the previous operation */
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_ARGUMENT, "no key was given"));
+    }
+    if (!key->key)
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_ARGUMENT, "the key object is empty"));
+    kn_key *old = ctx->key;
+    ctx->key = kn_key_ref(key->key);
+    kn_key_unref(&old);
+    return 1;
+}
+
+const kn_digest *kn_ossl_digest_row(const EVP_MD *md)
+{
+    for (size_t i = 0; md && i < KN_DIGEST_COUNT; i++)
+        if (EVP_MD_is_a(md, kn_digests[i].name))
+            return &kn_digests[i];
+    return NULL;
+}
+
+static int fetch_digest(kn_ossl_signature *ctx, const char *name, const char *properties)
+{
+    EVP_MD *md = kn_ossl_digest(ctx->prov, name, properties ? properties : ctx->properties);
+    if (!md)
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "'%.40s' is not offered by any provider", name));
+    int size = EVP_MD_get_size(md);
+    if (size < 20 || size > KN_DIGEST_MAX || (EVP_MD_get_flags(md) & EVP_MD_FLAG_XOF)) {
+        EVP_MD_free(md);
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "'%.40s' for a signature", name));
+    }
+    EVP_MD_free(ctx->md);
+    ctx->md = md;
+    return 1;
+}
+
+int kn_ossl_signature_set_digest(kn_ossl_signature *ctx, const OSSL_PARAM params[])
+{
+    char name[KN_OSSL_NAME_MAX] = "", properties[256] = "", *text = name;
+    const OSSL_PARAM *digest = OSSL_PARAM_locate_const(params, OSSL_SIGNATURE_PARAM_DIGEST);
+    const OSSL_PARAM *query = OSSL_PARAM_locate_const(params, OSSL_SIGNATURE_PARAM_PROPERTIES);
+    if (!digest)
+        return 1;
+    if (!OSSL_PARAM_get_utf8_string(digest, &text, sizeof name))
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "a digest name that is too long"));
+    if (ctx->hash) /* data may have been hashed already: the same once more, as software keys allow, or an error */
+        return EVP_MD_is_a(ctx->md, name) ||
+               kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "'%.40s', but %s was chosen before", name,
+                                                EVP_MD_get0_name(ctx->md)));
+    text = properties;
+    if (query && !OSSL_PARAM_get_utf8_string(query, &text, sizeof properties))
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "a property query that is too long"));
+    return fetch_digest(ctx, name, query ? properties : NULL);
+}
+
+int kn_ossl_signature_get_digest(const kn_ossl_signature *ctx, OSSL_PARAM params[])
+{
+    OSSL_PARAM *p;
+    if ((p = OSSL_PARAM_locate(params, OSSL_SIGNATURE_PARAM_DIGEST)) &&
+        !OSSL_PARAM_set_utf8_string(p, ctx->md ? EVP_MD_get0_name(ctx->md) : ""))
+        return 0;
+    if ((p = OSSL_PARAM_locate(params, OSSL_SIGNATURE_PARAM_DIGEST_SIZE)) &&
+        !OSSL_PARAM_set_size_t(p, ctx->md ? (size_t)EVP_MD_get_size(ctx->md) : 0))
+        return 0;
+    return 1;
+}
+
+int kn_ossl_signature_start(kn_ossl_signature *ctx, const char *name)
+{
+    if (name && *name) {
+        if ((!ctx->md || !EVP_MD_is_a(ctx->md, name)) && !fetch_digest(ctx, name, NULL))
+            return 0;
+    } else if (!ctx->md && !fetch_digest(ctx, kn_key_public(ctx->key)->alg->default_digest, NULL)) {
+        return 0;
+    }
+    ctx->hash = EVP_MD_CTX_new();
+    if (!ctx->hash || !EVP_DigestInit_ex2(ctx->hash, ctx->md, NULL))
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_CRYPTO, "the digest does not start"));
+    return 1;
+}
+
+int kn_ossl_signature_update(void *arg, const unsigned char *data, size_t length)
+{
+    kn_ossl_signature *ctx = arg;
+    return ctx->hash && EVP_DigestUpdate(ctx->hash, data, length);
+}
+
+/* Checks a digest that the caller made. */
+static int check_size(const kn_ossl_signature *ctx, size_t length)
+{
+    if (ctx->md && length != (size_t)EVP_MD_get_size(ctx->md))
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DATA_SIZE, "%zu bytes are not a %s digest of %d", length,
+                                                EVP_MD_get0_name(ctx->md), EVP_MD_get_size(ctx->md)));
+    return 1;
+}
+
+int kn_ossl_signature_sign(kn_ossl_signature *ctx, kn_ossl_how *how, unsigned char *signature, size_t *length,
+                           size_t size, const unsigned char *data, size_t data_length)
+{
+    kn_sign_how chosen;
+    size_t room = kn_key_public(ctx->key)->alg->signature_max;
+    if (!signature) {
+        *length = room;
+        return 1;
+    }
+    if (!check_size(ctx, data_length) || !how(ctx, &chosen))
+        return 0;
+    if (size < room)
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DATA_SIZE, "a signature may have %zu bytes, room is for %zu",
+                                                room, size));
+    kn_err err = kn_key_sign(ctx->key, &chosen, data, data_length, signature, length);
+    return kn_failed(err) ? kn_ossl_raise(ctx->prov, err) : 1;
+}
+
+int kn_ossl_signature_verify(kn_ossl_signature *ctx, kn_ossl_how *how, const unsigned char *signature, size_t length,
+                             const unsigned char *data, size_t data_length)
+{
+    kn_sign_how chosen;
+    return check_size(ctx, data_length) && how(ctx, &chosen) &&
+           kn_crypto_verify(kn_key_public(ctx->key), &chosen, data, data_length, signature, length);
+}
+
+int kn_ossl_signature_sign_final(kn_ossl_signature *ctx, kn_ossl_how *how, unsigned char *signature, size_t *length,
+                                 size_t size)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int digest_length = 0;
+    if (!ctx->hash)
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_ARGUMENT, "no operation was begun"));
+    if (signature && !EVP_DigestFinal_ex(ctx->hash, digest, &digest_length))
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_CRYPTO, "the digest does not end"));
+    return kn_ossl_signature_sign(ctx, how, signature, length, size, digest, digest_length);
+}
+
+int kn_ossl_signature_verify_final(kn_ossl_signature *ctx, kn_ossl_how *how, const unsigned char *signature,
+                                   size_t length)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int digest_length = 0;
+    return ctx->hash && EVP_DigestFinal_ex(ctx->hash, digest, &digest_length) &&
+           kn_ossl_signature_verify(ctx, how, signature, length, digest, digest_length);
+}

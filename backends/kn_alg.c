@@ -76,9 +76,8 @@ const kn_alg kn_algs[] = {
         .coord_bytes = 32,
         .signature_max = 64,
         .default_digest = "",
-        /* PrintableString "edwards25519", which more tokens take than the identifier (PKCS#11 v3.0 section 2.3.10) */
-        .oid = {0x13, 0x0c, 'e', 'd', 'w', 'a', 'r', 'd', 's', '2', '5', '5', '1', '9'},
-        .oid_length = 14,
+        .oid = {0x06, 0x03, 0x2b, 0x65, 0x70}, /* id-Ed25519, RFC 8410 */
+        .oid_length = 5,
     },
 };
 const size_t kn_alg_count = sizeof kn_algs / sizeof *kn_algs;
@@ -101,8 +100,9 @@ const kn_alg *kn_alg_by_rsa_bits(size_t modulus_bits)
 
 const kn_alg *kn_alg_by_oid(const uint8_t *oid, size_t length)
 {
-    static const uint8_t id_ed25519[] = {0x06, 0x03, 0x2b, 0x65, 0x70}; /* RFC 8410 */
-    if (length == sizeof id_ed25519 && !memcmp(oid, id_ed25519, length))
+    /* the other form of the same: a PrintableString (PKCS#11 v3.0 section 2.3.10) */
+    static const uint8_t name[] = {0x13, 0x0c, 'e', 'd', 'w', 'a', 'r', 'd', 's', '2', '5', '5', '1', '9'};
+    if (length == sizeof name && !memcmp(oid, name, length))
         return kn_alg_by_name("ED25519");
     if (length == 0)
         return NULL;

@@ -1,5 +1,6 @@
 /* RSA and Ed25519 keys of a token through OpenSSL: signatures of each padding, salt and digest, verified in software. */
 #include "prov.h"
+#include "softhsm_leak.h"
 
 #include "kn_key.h"
 
@@ -228,6 +229,7 @@ static void the_private_part_is_not_exported(void **state)
 static int set_up(void **state)
 {
     (void)state;
+    keep_softhsm();
     token = test_token_new("rsa");
     kn_ctx *ctx = test_token_context(token);
     for (size_t i = 0; i < kn_alg_count; i++) {

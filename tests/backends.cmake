@@ -26,5 +26,6 @@ foreach(name p11_cert p11_custody p11_find p11_login p11_process p11_reread p11_
 endforeach()
 
 foreach(name kn_alias p11_uri)
-  kn_test(fuzz_${name} LABEL fuzz SOURCES fuzz/fuzz_${name}.c fuzz/fuzz_driver.c LIBS kn_backends)
+  kn_test(fuzz_${name} LABEL fuzz SOURCES fuzz/fuzz_${name}.c $<$<NOT:$<BOOL:${KN_LIBFUZZER}>>:fuzz/fuzz_driver.c>
+          LIBS kn_backends)
 endforeach()

@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     text[size] = '\0';
     kn_uri_redact(text, shown, sizeof shown);
     must(!kn_uri_has_pin(text) || strlen(shown) == sizeof shown - 1 || strstr(shown, "..."), "not redacted", text);
-    must(!kn_uri_has_pin(shown) || strlen(shown) == sizeof shown - 1 || !strcmp(strstr(shown, "..."), "..."),
+    must(!kn_uri_has_pin(shown) || strlen(shown) == sizeof shown - 1 || !strcmp(shown + strlen(shown) - 3, "..."),
          "half redacted", text);
     if (kn_failed(p11_uri_new(text, &uri))) {
         must(uri == NULL, "a URI beside an error", text);

@@ -55,7 +55,7 @@ static int remove_token(void **state)
 static int fresh(void **state)
 {
     (void)state;
-    memset(s, 0, sizeof *s);
+    shim_calm(s);
     *lines = '\0';
     return 0;
 }
@@ -207,7 +207,7 @@ static void test_pin_value_works_with_a_warning(void **state)
 
 static void no_login_with(CK_FLAGS flags, kn_code code)
 {
-    memset(s, 0, sizeof *s);
+    shim_calm(s);
     atomic_store(&s->token_flags, flags);
     assert_error(code, open_with(token->pin_file, URI));
     assert_detail("'login'");
@@ -221,7 +221,7 @@ static void test_no_login_that_could_lock_the_token(void **state)
     no_login_with(CKF_USER_PIN_FINAL_TRY, KN_E_PIN_LAST_TRY);
     no_login_with(CKF_USER_PIN_LOCKED, KN_E_PIN_LOCKED);
     no_login_with(CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_LOCKED, KN_E_PIN_LOCKED);
-    memset(s, 0, sizeof *s);
+    shim_calm(s);
     atomic_store(&s->token_flags, CKF_USER_PIN_COUNT_LOW); /* tries are left */
     assert_ok(open_with(token->pin_file, URI));
 }
@@ -287,13 +287,13 @@ static void test_failing_login_is_not_repeated(void **state)
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        memset(s, 0, sizeof *s);
+        shim_calm(s);
         shim_fail(s, SHIM_C_Login, rows[i].rv, 1000);
         assert_error(rows[i].code, open_with(token->pin_file, URI));
         assert_detail("C_Login");
         assert_int_equal(logins(), 1);
     }
-    memset(s, 0, sizeof *s);
+    shim_calm(s);
     assert_ok(open_with(token->pin_file, URI));
 }
 

@@ -37,10 +37,29 @@ void shim_free(shim **s)
     *s = NULL;
 }
 
+const char *shim_call_name(shim_call call)
+{
+    static const char *const names[] = {
+#define SHIM_NAME(name, kind) #name,
+        SHIM_CALLS(SHIM_NAME)
+#undef SHIM_NAME
+    };
+    return names[call];
+}
+
+void shim_calm(shim *s)
+{
+    unsigned closings = atomic_load(&s->closings); /* what a module has followed must not come again */
+    memset(s, 0, sizeof *s);
+    atomic_store(&s->closings, closings);
+}
+
 void shim_reset_calls(shim *s)
 {
-    for (size_t i = 0; i < SHIM_CALL_COUNT; i++)
+    for (size_t i = 0; i < SHIM_CALL_COUNT; i++) {
         atomic_store(&s->calls[i], 0);
+        atomic_store(&s->done[i], 0);
+    }
 }
 
 unsigned shim_total(shim *s)
@@ -51,10 +70,46 @@ unsigned shim_total(shim *s)
     return total;
 }
 
+static void set_rule(shim_rule *rule, unsigned skip, unsigned times, unsigned long rv, bool after, shim_event event)
+{
+    atomic_store(&rule->times, 0);
+    atomic_store(&rule->skip, skip);
+    atomic_store(&rule->rv, rv);
+    atomic_store(&rule->after, after);
+    atomic_store(&rule->event, event);
+    atomic_store(&rule->times, times);
+}
+
 void shim_fail(shim *s, shim_call call, unsigned long rv, unsigned times)
 {
-    atomic_store(&s->fail_rv[call], rv);
-    atomic_store(&s->fail_times[call], times);
+    set_rule(&s->rules[call], 0, times, rv, false, SHIM_NO_EVENT);
+}
+
+void shim_fail_nth(shim *s, shim_call call, unsigned nth, unsigned long rv, bool after)
+{
+    set_rule(&s->rules[call], nth - 1, 1, rv, after, SHIM_NO_EVENT);
+}
+
+void shim_happens(shim *s, shim_call call, unsigned nth, shim_event event)
+{
+    set_rule(&s->rules[call], nth - 1, 1, 0, false, event);
+}
+
+void shim_close_sessions(shim *s)
+{
+    (void)atomic_fetch_add(&s->closings, 1);
+}
+
+void shim_take_out(shim *s)
+{
+    atomic_store(&s->token_out, true);
+    shim_close_sessions(s);
+}
+
+void shim_put_in(shim *s, unsigned long slot_shift)
+{
+    atomic_store(&s->slot_shift, slot_shift);
+    atomic_store(&s->token_out, false);
 }
 
 kn_ctx *shim_context(const char *pin_file)

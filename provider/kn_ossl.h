@@ -29,8 +29,11 @@ int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, cons
 
 kn_ctx *kn_ossl_backends(const kn_ossl *prov);
 
-/* A digest of the application's own providers: fetched in a child of its library context, so that its choice
- * (FIPS, say) holds. Release with EVP_MD_free(). NULL: not there. */
+/* A child of the application's library context: its own providers, so that its choice (FIPS, say) holds. NULL: out of
+ * memory. */
+OSSL_LIB_CTX *kn_ossl_child(kn_ossl *prov);
+
+/* A digest of the application's own providers. Release with EVP_MD_free(). NULL: not there. */
 EVP_MD *kn_ossl_digest(kn_ossl *prov, const char *name, const char *properties);
 
 /* Raises @err, with this thread's detail text, on the application's error queue. Always returns 0. */
@@ -41,6 +44,8 @@ int kn_ossl_raise_at(const kn_ossl *prov, kn_err err, const char *file, int line
 int kn_ossl_gets(const kn_ossl *prov, OSSL_CORE_BIO *bio, char *line, int size);
 /* As BIO_read_ex(). */
 int kn_ossl_read(const kn_ossl *prov, OSSL_CORE_BIO *bio, void *data, size_t size, size_t *ret_length);
+/* All of @data. Returns 1, or 0 with an entry on the error queue. */
+int kn_ossl_write(const kn_ossl *prov, OSSL_CORE_BIO *bio, const void *data, size_t size);
 
 extern const OSSL_DISPATCH kn_ossl_ec_keymgmt[];
 extern const OSSL_DISPATCH kn_ossl_rsa_keymgmt[];

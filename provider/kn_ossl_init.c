@@ -1,6 +1,7 @@
 #include "kn_ossl.h"
 
 #include "kn_log.h"
+#include "kn_ossl_encoder.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -22,9 +23,10 @@ struct kn_ossl {
     OSSL_FUNC_core_vset_error_fn *vset_error;
     OSSL_FUNC_BIO_gets_fn *bio_gets;
     OSSL_FUNC_BIO_read_ex_fn *bio_read;
+    OSSL_FUNC_BIO_write_ex_fn *bio_write;
     kn_ctx *backends;
     pthread_mutex_t lock; /* guards what follows */
-    OSSL_LIB_CTX *child;  /* NULL until the first digest */
+    OSSL_LIB_CTX *child;  /* NULL until it is needed */
     atomic_uint after_others; /* bit set of operations whose methods of other providers are registered */
 };
 
@@ -85,13 +87,27 @@ int kn_ossl_read(const kn_ossl *prov, OSSL_CORE_BIO *bio, void *data, size_t siz
     return prov->bio_read(bio, data, size, ret_length);
 }
 
-EVP_MD *kn_ossl_digest(kn_ossl *prov, const char *name, const char *properties)
+int kn_ossl_write(const kn_ossl *prov, OSSL_CORE_BIO *bio, const void *data, size_t size)
+{
+    size_t written = 0;
+    if (prov->bio_write(bio, data, size, &written) && written == size)
+        return 1;
+    return kn_ossl_raise(prov, kn_fail(KN_E_IO, "%zu of %zu bytes of an alias were written", written, size));
+}
+
+OSSL_LIB_CTX *kn_ossl_child(kn_ossl *prov)
 {
     (void)pthread_mutex_lock(&prov->lock);
     if (!prov->child) /* late: a program that never signs with us does not pay for it */
         prov->child = OSSL_LIB_CTX_new_child(prov->core, prov->in);
     OSSL_LIB_CTX *child = prov->child;
     (void)pthread_mutex_unlock(&prov->lock);
+    return child;
+}
+
+EVP_MD *kn_ossl_digest(kn_ossl *prov, const char *name, const char *properties)
+{
+    OSSL_LIB_CTX *child = kn_ossl_child(prov);
     return child ? EVP_MD_fetch(child, name, properties) : NULL;
 }
 
@@ -177,7 +193,9 @@ static const OSSL_ALGORITHM *query_operation(void *provctx, int operation, int *
         return stores;
     case OSSL_OP_DECODER:
         return decoders;
-    default: /* of OpenSSL's many operations we serve four */
+    case OSSL_OP_ENCODER:
+        return kn_ossl_encoders;
+    default: /* of OpenSSL's many operations we serve these */
         return NULL;
     }
 }
@@ -258,6 +276,9 @@ static void take_core_functions(kn_ossl *prov, const OSSL_DISPATCH *in)
         case OSSL_FUNC_BIO_READ_EX:
             prov->bio_read = OSSL_FUNC_BIO_read_ex(in);
             break;
+        case OSSL_FUNC_BIO_WRITE_EX:
+            prov->bio_write = OSSL_FUNC_BIO_write_ex(in);
+            break;
         default: /* the core offers more than we use */
             break;
         }
@@ -307,7 +328,7 @@ int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, cons
     (void)pthread_mutex_init(&prov->lock, NULL);
     take_core_functions(prov, in);
     if (!prov->get_params || !prov->new_error || !prov->set_error_debug || !prov->vset_error || !prov->bio_gets ||
-        !prov->bio_read) {
+        !prov->bio_read || !prov->bio_write) {
         teardown(prov);
         return 0;
     }

@@ -76,5 +76,9 @@ int kn_ossl_keymgmt_set_number(OSSL_PARAM *p, const uint8_t *bytes, size_t lengt
 
 const kn_public *kn_ossl_keymgmt_exportable(const kn_ossl_key *key, int selection)
 {
-    return key->key && !(selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY) ? kn_key_public(key->key) : NULL;
+    if (key->key && !(selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY))
+        return kn_key_public(key->key);
+    if (key->key)
+        (void)kn_ossl_raise(key->prov, kn_fail(KN_E_KEY_USE, "a private key does not leave its token"));
+    return NULL;
 }

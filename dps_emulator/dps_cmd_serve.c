@@ -22,6 +22,7 @@ enum {
     RETRY_AFTER_S = 3,
     CONNECT_TIMEOUT_S = 30,
     SECONDS_MAX = 300, /* what the clients accept as retry-after */
+    OPTIONS_MAX = 32,
 };
 
 static const char help[] =
@@ -29,11 +30,17 @@ static const char help[] =
     "\n"
     "Serves the device API of the Device Provisioning Service. When it listens it prints one line of JSON "
     "on\n"
-    "stdout: {\"idScope\",\"mqtt\":{\"host\",\"port\"},\"ca\",\"pid\"}. It logs to stderr and ends at "
+    "stdout: {\"idScope\",\"mqtt\":{\"host\",\"port\"},\"https\":{...},\"ca\",\"pid\"}. It logs to stderr "
+    "and ends at\n"
     "SIGTERM or SIGINT.\n"
     "\n"
     "  --dir STATE         folder for database, certificates and keys; made when missing, mode 0700\n"
     "  --mqtt-port N       MQTT over TLS; 0 takes a free port (default 8883)\n"
+    "  --https-port N      HTTPS; 0 takes a free port (default 443)\n"
+    "                      With no port option all listen on their default ports; with one or more, only "
+    "the\n"
+    "                      transports that are named listen.\n"
+    "  --free-ports        all listen on free ports\n"
     "  --bind ADDRESS      IP address to listen on (default 127.0.0.1)\n"
     "  --name HOST         one more host name or address in the server certificate; may be repeated\n"
     "  --cert FILE         your own server certificate, PEM, followed by its intermediates\n"
@@ -51,23 +58,38 @@ static const char help[] =
     "Clients trust STATE/ca.pem.\n";
 
 typedef struct serve_options {
-    const char *dir, *mqtt_port, *bind, *cert, *key, *hub, *retry_after, *assign_after, *connect_timeout,
-        *log_level;
+    const char *dir, *bind, *cert, *key, *hub, *retry_after, *assign_after, *connect_timeout, *log_level;
     const char *names[DPS_TLS_NAMES_MAX];
     size_t name_count;
-    long mqtt_port_number, retry_after_s, assign_after_s, connect_timeout_s;
+    const char *ports[DPS_TRANSPORTS_MAX]; /* in the order of dps_transports */
+    int port_numbers[DPS_TRANSPORTS_MAX];  /* -1: does not listen */
+    bool free_ports;
+    long retry_after_s, assign_after_s, connect_timeout_s;
 } serve_options;
+
+/* No port option: everything at its default port. Otherwise what is named. */
+static int check_ports(const dps_cmd *cmd, serve_options *o)
+{
+    bool named = false;
+    for (size_t i = 0; dps_transports[i] != NULL; i++)
+        named = named || o->ports[i] != NULL;
+    for (size_t i = 0; dps_transports[i] != NULL; i++) {
+        long port = o->free_ports ? 0 : named ? -1 : dps_transports[i]->default_port;
+        if (o->ports[i] != NULL && !dps_cmd_number(o->ports[i], 0, 65535, &port))
+            return dps_cmd_usage(cmd, "--%s \"%s\" is not a port of 0..65535", dps_transports[i]->port_option,
+                                 o->ports[i]);
+        o->port_numbers[i] = (int)port;
+    }
+    return DPS_EXIT_OK;
+}
 
 /* Returns DPS_EXIT_OK, or an exit code after a complaint. */
 static int check_options(const dps_cmd *cmd, serve_options *o)
 {
     dps_log_level level = DPS_LOG_INFO;
     unsigned char address[16];
-    o->mqtt_port_number = dps_transport_mqtt.default_port;
     o->retry_after_s = RETRY_AFTER_S;
     o->connect_timeout_s = CONNECT_TIMEOUT_S;
-    if (o->mqtt_port != NULL && !dps_cmd_number(o->mqtt_port, 0, 65535, &o->mqtt_port_number))
-        return dps_cmd_usage(cmd, "--mqtt-port \"%s\" is not a port of 0..65535", o->mqtt_port);
     if (o->retry_after != NULL && !dps_cmd_number(o->retry_after, 0, SECONDS_MAX, &o->retry_after_s))
         return dps_cmd_usage(cmd, "--retry-after \"%s\" is not a number of 0..300", o->retry_after);
     if (o->assign_after != NULL && !dps_cmd_number(o->assign_after, 0, SECONDS_MAX, &o->assign_after_s))
@@ -88,7 +110,7 @@ static int check_options(const dps_cmd *cmd, serve_options *o)
     if ((o->cert == NULL) != (o->key == NULL))
         return dps_cmd_usage(cmd, "--cert and --key belong together; one is missing");
     dps_log_set_level(level);
-    return DPS_EXIT_OK;
+    return check_ports(cmd, o);
 }
 
 static bool is_wildcard(const char *address)
@@ -163,12 +185,15 @@ static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
         .tls = tls,
         .connect_timeout_s = (unsigned)o->connect_timeout_s,
     };
-    for (size_t i = 0; dps_transports[i] != NULL; i++)
-        server_config.ports[i] = dps_transports[i] == &dps_transport_mqtt ? (int)o->mqtt_port_number : -1;
+    memcpy(server_config.ports, o->port_numbers, sizeof(server_config.ports));
     if (!dps_server_new(service, &server_config, &server, fail) || !announce(service, server, o, tls, fail))
         goto out;
-    dps_log(DPS_LOG_INFO, "listening on %s port %d (MQTT), id scope %s", o->bind, dps_server_port(server, 0),
-            dps_service_id_scope(service));
+    for (size_t i = 0; dps_transports[i] != NULL; i++) {
+        if (dps_server_port(server, i) >= 0)
+            dps_log(DPS_LOG_INFO, "%s: listening on %s port %d", dps_transports[i]->name, o->bind,
+                    dps_server_port(server, i));
+    }
+    dps_log(DPS_LOG_INFO, "id scope %s", dps_service_id_scope(service));
     ok = dps_server_run(server, fail);
 out:
     dps_server_free(&server);
@@ -181,9 +206,9 @@ out:
 static int run(const dps_cmd *cmd, int argc, char **argv)
 {
     serve_options o = {.bind = "127.0.0.1", .hub = DEFAULT_HUB};
-    const dps_opt opts[] = {
+    dps_opt opts[OPTIONS_MAX + DPS_TRANSPORTS_MAX] = {
         {.name = "dir", .value = &o.dir, .required = true},
-        {.name = "mqtt-port", .value = &o.mqtt_port},
+        {.name = "free-ports", .flag = &o.free_ports},
         {.name = "bind", .value = &o.bind},
         {.name = "name", .values = o.names, .values_max = DPS_TLS_NAMES_MAX, .values_count = &o.name_count},
         {.name = "cert", .value = &o.cert},
@@ -193,8 +218,12 @@ static int run(const dps_cmd *cmd, int argc, char **argv)
         {.name = "assign-after", .value = &o.assign_after},
         {.name = "connect-timeout", .value = &o.connect_timeout},
         {.name = "log-level", .value = &o.log_level},
-        {.name = NULL},
     };
+    size_t count = 0;
+    while (opts[count].name != NULL)
+        count++;
+    for (size_t i = 0; dps_transports[i] != NULL; i++)
+        opts[count++] = (dps_opt){.name = dps_transports[i]->port_option, .value = &o.ports[i]};
     int exit_code;
     dps_state state;
     dps_fail fail;

@@ -220,6 +220,7 @@ dps_mqtt_err dps_mqtt_parse_connect(const dps_mqtt_frame *frame, dps_mqtt_connec
     uint16_t keepalive_s = take_u16(&c);
     dps_span client_id = take_string(&c);
     dps_span username = {"", 0};
+    dps_span password = {"", 0};
     if (c.err != DPS_MQTT_OK)
         return c.err;
     dps_mqtt_err err = check_connect_flags(flags);
@@ -232,13 +233,14 @@ dps_mqtt_err dps_mqtt_parse_connect(const dps_mqtt_frame *frame, dps_mqtt_connec
     if ((flags & FLAG_USERNAME) != 0)
         username = take_string(&c);
     if ((flags & FLAG_PASSWORD) != 0)
-        take_bytes(&c);
+        password = take_bytes(&c);
     err = cursor_end(&c);
     if (err != DPS_MQTT_OK)
         return err;
     *ret = (dps_mqtt_connect){
         .client_id = client_id,
         .username = username,
+        .password = password,
         .keepalive_s = keepalive_s,
         .clean_session = (flags & FLAG_CLEAN) != 0,
         .has_username = (flags & FLAG_USERNAME) != 0,

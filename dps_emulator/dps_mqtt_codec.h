@@ -76,6 +76,7 @@ void dps_mqtt_reader_free(dps_mqtt_reader *reader);
 typedef struct dps_mqtt_connect {
     dps_span client_id;
     dps_span username;
+    dps_span password;
     uint16_t keepalive_s;
     bool clean_session;
     bool has_username;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 #include "dps_id.h"
 #include "dps_log.h"
 #include "dps_mqtt_codec.h"
@@ -36,7 +38,10 @@ struct dps_mqtt_session {
     dps_mqtt_reader reader;
     char username_text[DPS_USERNAME_MAX];
     dps_username username; /* points into username_text */
+    char *password;        /* a SAS token; NULL without one */
+    size_t password_len;
     unsigned timeout_s;
+    bool heard; /* something came in since the time-out was last asked about */
     bool subscribed;
     uint8_t response_qos;
     uint16_t last_packet_id;
@@ -62,6 +67,9 @@ void dps_mqtt_session_free(dps_mqtt_session **session)
     if (*session == NULL)
         return;
     dps_mqtt_reader_free(&(*session)->reader);
+    if ((*session)->password != NULL)
+        OPENSSL_cleanse((*session)->password, (*session)->password_len);
+    free((*session)->password);
     free((*session)->out);
     free(*session);
     *session = NULL;
@@ -142,6 +150,40 @@ static void refuse_connect(dps_mqtt_session *s, enum connack code, const char *w
     close_session(s, why);
 }
 
+static dps_request request_of(const dps_mqtt_session *s, dps_span body, const char *operation_id)
+{
+    return (dps_request){
+        .transport = s->transport,
+        .id_scope = s->username.id_scope,
+        .registration_id = s->username.registration_id,
+        .api_version = s->username.api_version,
+        .client_version = s->username.client_version,
+        .sas = {s->password != NULL ? s->password : "", s->password_len},
+        .body = body,
+        .operation_id = operation_id,
+    };
+}
+
+/* A token is judged at once: it is refused by CONNACK 5, a certificate only by the answer to a request. */
+static bool take_password(dps_mqtt_session *s, dps_span password)
+{
+    s->password = malloc(password.len + 1);
+    if (s->password == NULL) {
+        close_session(s, "out of memory");
+        return false;
+    }
+    memcpy(s->password, password.at, password.len);
+    s->password[password.len] = '\0';
+    s->password_len = password.len;
+    dps_response response = {0};
+    dps_request request = request_of(s, (dps_span){"", 0}, NULL);
+    bool admitted = dps_service_admit(s->service, s->peer, &request, &response);
+    dps_response_clear(&response);
+    if (!admitted)
+        refuse_connect(s, CONNACK_NOT_AUTHORIZED, "the SAS token is refused");
+    return admitted;
+}
+
 static void on_connect(dps_mqtt_session *s, const dps_mqtt_frame *frame)
 {
     dps_mqtt_connect connect;
@@ -172,11 +214,8 @@ static void on_connect(dps_mqtt_session *s, const dps_mqtt_frame *frame)
         refuse_connect(s, CONNACK_IDENTIFIER, "the client id is not the registration id of the user name");
         return;
     }
-    if (connect.has_password) {
-        refuse_connect(s, CONNACK_NOT_AUTHORIZED,
-                       "CONNECT has a password: this version knows X.509 attestation only");
+    if (connect.has_password && !take_password(s, connect.password))
         return;
-    }
     unsigned patience_s =
         connect.keepalive_s + (connect.keepalive_s + 1u) / 2u; /* 3.1.2.10: one and a half times */
     s->timeout_s =
@@ -266,15 +305,7 @@ static void publish_response(dps_mqtt_session *s, dps_span rid, const dps_respon
 static void answer(dps_mqtt_session *s, dps_topic_err topic_err, const dps_topic *topic, dps_span body)
 {
     dps_response response = {0};
-    dps_request request = {
-        .transport = s->transport,
-        .id_scope = s->username.id_scope,
-        .registration_id = s->username.registration_id,
-        .api_version = s->username.api_version,
-        .client_version = s->username.client_version,
-        .body = body,
-        .operation_id = topic->operation_id,
-    };
+    dps_request request = request_of(s, body, topic->operation_id);
     if (topic_err != DPS_TOPIC_OK) {
         char message[DPS_MESSAGE_LEN];
         snprintf(message, sizeof(message), "Invalid topic: %s", dps_topic_err_text(topic_err));
@@ -383,6 +414,7 @@ static void on_frame(dps_mqtt_session *s, const dps_mqtt_frame *frame)
 
 void dps_mqtt_session_input(dps_mqtt_session *session, const uint8_t *bytes, size_t n)
 {
+    session->heard = true;
     while (n > 0 && session->state != STATE_CLOSED) {
         size_t used = 0;
         bool complete = false;
@@ -397,4 +429,64 @@ void dps_mqtt_session_input(dps_mqtt_session *session, const uint8_t *bytes, siz
         if (complete)
             on_frame(session, &frame);
     }
+}
+
+static void stream_input(void *self, const uint8_t *bytes, size_t n)
+{
+    dps_mqtt_session_input(self, bytes, n);
+}
+
+static const uint8_t *stream_output(void *self, size_t *ret_n)
+{
+    return dps_mqtt_session_output(self, ret_n);
+}
+
+static void stream_sent(void *self, size_t n)
+{
+    dps_mqtt_session_sent(self, n);
+}
+
+static bool stream_open(const void *self)
+{
+    return dps_mqtt_session_open(self);
+}
+
+/* Bytes before CONNECT do not prolong the time for it. */
+static bool stream_progress(void *self)
+{
+    dps_mqtt_session *session = self;
+    bool progress = session->heard && session->state == STATE_CONNECTED;
+    session->heard = false;
+    return progress;
+}
+
+static unsigned stream_timeout_s(const void *self)
+{
+    return dps_mqtt_session_timeout_s(self);
+}
+
+static void stream_free(void *self)
+{
+    dps_mqtt_session *session = self;
+    dps_mqtt_session_free(&session);
+}
+
+static const dps_stream_kind stream_kind = {
+    .input = stream_input,
+    .output = stream_output,
+    .sent = stream_sent,
+    .open = stream_open,
+    .progress = stream_progress,
+    .timeout_s = stream_timeout_s,
+    .free = stream_free,
+};
+
+bool dps_mqtt_stream_new(const dps_transport_host *host, const dps_peer *peer, const char *transport,
+                         dps_stream *ret_stream)
+{
+    dps_mqtt_session *session = dps_mqtt_session_new(host->service, peer, transport);
+    if (session == NULL)
+        return false;
+    *ret_stream = (dps_stream){&stream_kind, session};
+    return true;
 }

@@ -17,6 +17,8 @@
 
 #include "dps_peer.h"
 #include "dps_service.h"
+#include "dps_stream.h"
+#include "dps_transport.h"
 
 enum {
     DPS_MQTT_OUTPUT_MAX = 64 * 1024, /* unread answers; a peer that does not read is closed */
@@ -28,6 +30,9 @@ typedef struct dps_mqtt_session dps_mqtt_session;
 /* @transport: name for the records, constant. NULL when out of memory. */
 DPS_MUST_CHECK dps_mqtt_session *dps_mqtt_session_new(dps_service *service, const dps_peer *peer,
                                                       const char *transport);
+/* The same as a dps_stream. */
+DPS_MUST_CHECK bool dps_mqtt_stream_new(const dps_transport_host *host, const dps_peer *peer,
+                                        const char *transport, dps_stream *ret_stream);
 void dps_mqtt_session_free(dps_mqtt_session **session);
 
 void dps_mqtt_session_input(dps_mqtt_session *session, const uint8_t *bytes, size_t n);

@@ -11,15 +11,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "dps_carrier.h"
 #include "dps_log.h"
-#include "dps_transport.h"
 
 enum {
     FILES_MAX = 65536, /* descriptors; libwebsockets has a table of this size */
 };
 
 struct dps_server {
-    dps_transport_host host;
+    dps_carrier_host carrier;
     struct lws_context *context;
     struct lws_vhost *vhosts[DPS_TRANSPORTS_MAX];
     struct lws_protocols protocols[DPS_TRANSPORTS_MAX][2]; /* the transport's and the end */
@@ -45,14 +45,12 @@ static int on_signal_fd(struct lws *wsi, enum lws_callback_reasons reason, void 
     return 0;
 }
 
-/* Hooks the listener's SSL_CTX before the first connection; everything else goes to the transport. */
+/* Hooks the listener's SSL_CTX before the first connection; everything else goes to the carrier. */
 static int on_transport(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
 {
     if (reason == LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS)
         return dps_tls_configure(user) ? 0 : -1;
-    const struct lws_protocols *protocol = lws_get_protocol(wsi);
-    const dps_transport *transport = protocol != NULL ? protocol->user : NULL;
-    return transport != NULL ? transport->callback(wsi, reason, user, in, len) : 0;
+    return dps_carrier_callback(wsi, reason, user, in, len);
 }
 
 static void on_lws_log(int level, const char *line)
@@ -111,7 +109,7 @@ static bool listen_on(dps_server *server, size_t index, const dps_server_config 
     protocols[0] = (struct lws_protocols){
         .name = transport->name,
         .callback = on_transport,
-        .per_session_data_size = transport->session_size,
+        .per_session_data_size = sizeof(dps_carrier),
         .user = (void *)transport, /* libwebsockets hands it back unchanged */
     };
     struct lws_context_creation_info info = {
@@ -123,10 +121,10 @@ static bool listen_on(dps_server *server, size_t index, const dps_server_config 
         .ssl_private_key_filepath = config->tls->key,
         .alpn = transport->alpn,
         .timeout_secs = config->connect_timeout_s,
-        .listen_accept_role = transport->accept_role,
+        .listen_accept_role = "raw-skt",
         .listen_accept_protocol = transport->name,
         .options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND |
-                   (transport->accept_role != NULL ? LWS_SERVER_OPTION_ADOPT_APPLY_LISTEN_ACCEPT_CONFIG : 0) |
+                   LWS_SERVER_OPTION_ADOPT_APPLY_LISTEN_ACCEPT_CONFIG |
                    (strchr(config->bind, ':') == NULL ? LWS_SERVER_OPTION_DISABLE_IPV6 : 0),
     };
     server->vhosts[index] = lws_create_vhost(server->context, &info);
@@ -174,7 +172,10 @@ bool dps_server_new(dps_service *service, const dps_server_config *config, dps_s
     dps_server *server = calloc(1, sizeof(*server));
     if (server == NULL)
         return dps_fail_set(fail, DPS_EXIT_FAILED, "out of memory");
-    server->host = (dps_transport_host){.service = service, .connect_timeout_s = config->connect_timeout_s};
+    server->carrier = (dps_carrier_host){
+        .host = {.service = service, .store = dps_service_store(service)},
+        .connect_timeout_s = config->connect_timeout_s,
+    };
     lws_set_log_level(LLL_ERR | LLL_WARN, on_lws_log);
     /* timeout_secs counts on the context: the virtual host's alone is not enough, and the default of 5 s cuts
      * handshakes that queue behind others. */
@@ -183,7 +184,7 @@ bool dps_server_new(dps_service *service, const dps_server_config *config, dps_s
         .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT,
         .timeout_secs = config->connect_timeout_s,
         .fd_limit_per_thread = raise_file_limit(),
-        .user = &server->host,
+        .user = &server->carrier,
     };
     server->context = lws_create_context(&info);
     if (server->context == NULL) {

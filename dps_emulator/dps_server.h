@@ -8,8 +8,7 @@
 
 #include "dps_service.h"
 #include "dps_tls.h"
-
-enum { DPS_TRANSPORTS_MAX = 8 };
+#include "dps_transport.h"
 
 typedef struct dps_server dps_server;
 

@@ -58,6 +58,11 @@ const char *dps_service_id_scope(const dps_service *service)
     return service->id_scope;
 }
 
+dps_store *dps_service_store(const dps_service *service)
+{
+    return service->store;
+}
+
 void dps_response_clear(dps_response *response)
 {
     free(response->body);
@@ -158,12 +163,20 @@ static const dps_authorized_group *authorize(dps_service *service, const dps_pee
                "Unsupported api-version; 2019-03-31, 2021-06-01 and 2021-10-01 are known");
     } else if (!dps_span_is(request->id_scope, service->id_scope)) {
         decide(&decision, DPS_ERR_UNAUTHORIZED, "Unauthorized: the ID scope is not the one of this service");
+    } else if (request->sas.len > 0) {
+        decide(&decision, DPS_ERR_UNAUTHORIZED, "Unauthorized: no enrollment takes a SAS token");
     } else {
         dps_authorize(service->authorizer, peer, request->registration_id, &decision);
     }
     if (decision.group == NULL)
         refuse(service, peer, request, &decision, ret_response);
     return decision.group;
+}
+
+bool dps_service_admit(dps_service *service, const dps_peer *peer, const dps_request *request,
+                       dps_response *ret_response)
+{
+    return authorize(service, peer, request, ret_response) != NULL;
 }
 
 static void internal_error(dps_service *service, const char *what, dps_response *ret_response)
@@ -227,6 +240,7 @@ static void commit(dps_service *service, const dps_peer *peer, const dps_registr
         .retry_after_s = service->retry_after_s,
         .body = dps_json_assigning(operation.id),
     };
+    memcpy(ret_response->operation_id, operation.id, sizeof(operation.id));
 }
 
 void dps_service_register(dps_service *service, const dps_peer *peer, const dps_request *request,
@@ -313,5 +327,7 @@ void dps_service_status(dps_service *service, const dps_peer *peer, const dps_re
         .retry_after_s = ready ? 0 : service->retry_after_s,
         .body = ready ? assigned_body(operation.id, &registration, group) : dps_json_assigning(operation.id),
     };
+    if (!ready)
+        memcpy(ret_response->operation_id, operation.id, sizeof(operation.id));
     dps_registration_clear(&registration);
 }

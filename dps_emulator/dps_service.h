@@ -25,21 +25,29 @@ typedef struct dps_request {
     dps_span registration_id;
     dps_span api_version;
     dps_span client_version;
+    dps_span sas; /* "SharedAccessSignature ..."; empty when the device sent none */
     dps_span body;
     const char *operation_id; /* only for a status request */
 } dps_request;
 
 typedef struct dps_response {
-    int status;             /* 200, 202, 400, 401, 404, 500 */
-    int error_code;         /* 0 below 400 */
-    unsigned retry_after_s; /* 0: none */
-    char *body;             /* JSON; NULL when there was no memory for it */
+    int status;                           /* 200, 202, 400, 401, 404, 500 */
+    int error_code;                       /* 0 below 400 */
+    unsigned retry_after_s;               /* 0: none */
+    char operation_id[DPS_OPERATION_LEN]; /* with 202; else empty */
+    char *body;                           /* JSON; NULL when there was no memory for it */
 } dps_response;
 
 DPS_MUST_CHECK bool dps_service_new(dps_store *store, const dps_service_config *config,
                                     dps_service **ret_service, dps_fail *fail);
 void dps_service_free(dps_service **service);
 const char *dps_service_id_scope(const dps_service *service);
+dps_store *dps_service_store(const dps_service *service);
+
+/* Whether the device may go on, for transports that say so when it connects. False leaves the reason in
+ * @ret_response; the two requests below judge again. */
+DPS_MUST_CHECK bool dps_service_admit(dps_service *service, const dps_peer *peer, const dps_request *request,
+                                      dps_response *ret_response);
 
 void dps_service_register(dps_service *service, const dps_peer *peer, const dps_request *request,
                           dps_response *ret_response);

@@ -60,6 +60,12 @@ static size_t read_until(int fd, char until, char *out, size_t cap)
     return n;
 }
 
+static int port_of(const cJSON *root, const char *transport)
+{
+    const cJSON *port = cJSON_GetObjectItem(cJSON_GetObjectItem(root, transport), "port");
+    return cJSON_IsNumber(port) ? port->valueint : 0;
+}
+
 void server_start(server *s, const char *const *more)
 {
     const char *args[24] = {"keynym-dps",  "serve", "--dir",       s->dir,
@@ -87,6 +93,8 @@ void server_start(server *s, const char *const *more)
     snprintf(s->scope, sizeof(s->scope), "%s", scope->valuestring);
     s->port = (int)cJSON_GetNumberValue(cJSON_GetObjectItem(mqtt, "port"));
     assert_true(s->port > 0);
+    s->https_port = port_of(root, "https");
+    s->amqp_port = port_of(root, "amqp");
     assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(mqtt, "host")), "127.0.0.1");
     snprintf(s->ca, sizeof(s->ca), "%s/ca.pem", s->dir);
     assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(root, "ca")), s->ca);
@@ -199,7 +207,7 @@ void client_send(client *c, const void *bytes, size_t n)
     assert_int_equal(SSL_write(c->ssl, bytes, (int)n), (int)n);
 }
 
-static void client_read(client *c, uint8_t *out, size_t n)
+void client_read(client *c, uint8_t *out, size_t n)
 {
     for (size_t have = 0; have < n;) {
         int got = SSL_read(c->ssl, out + have, (int)(n - have));
@@ -215,6 +223,17 @@ void client_expect(client *c, const void *bytes, size_t n)
     assert_true(n <= sizeof(got));
     client_read(c, got, n);
     assert_memory_equal(got, bytes, n);
+}
+
+size_t client_read_all(client *c, char *out, size_t cap)
+{
+    size_t n = 0;
+    int got = 0;
+    while (n + 1 < cap && (got = SSL_read(c->ssl, out + n, (int)(cap - 1 - n))) > 0)
+        n += (size_t)got;
+    out[n] = '\0';
+    ERR_clear_error();
+    return n;
 }
 
 void client_expect_end(client *c)

@@ -19,8 +19,10 @@ typedef struct server {
     char ca[96];
     char scope[16];
     pid_t pid;
-    int out; /* its stdout */
-    int port;
+    int out;        /* its stdout */
+    int port;       /* MQTT */
+    int https_port; /* 0: not served */
+    int amqp_port;
 } server;
 
 /* @args: further arguments, NULL-terminated, at most 12; may be NULL. Waits until it listens. */
@@ -40,11 +42,15 @@ typedef struct client {
 int tcp_connect(int port);
 /* @version: TLS1_2_VERSION or TLS1_3_VERSION, 0 for any. @leaf and @issuer (sent along) may be NULL. False
  * when the handshake failed. */
+/* Connects to s->port: copy the server and set it for another one. */
 bool client_try(client *c, const server *s, int version, const test_cert *leaf, const test_cert *issuer);
 void client_open(client *c, const server *s, int version, const test_cert *leaf, const test_cert *issuer);
 void client_close(client *c);
 void client_send(client *c, const void *bytes, size_t n);
+void client_read(client *c, uint8_t *out, size_t n);
 void client_expect(client *c, const void *bytes, size_t n);
+/* Reads until the peer closes, or @cap - 1 bytes; returns how many. */
+size_t client_read_all(client *c, char *out, size_t cap);
 /* The peer closes without another byte. */
 void client_expect_end(client *c);
 

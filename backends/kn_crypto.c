@@ -1,10 +1,8 @@
 #include "kn_crypto.h"
 
-#include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/param_build.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
@@ -35,23 +33,16 @@ static EVP_PKEY *from_params(const char *type, OSSL_PARAM *params)
     return pkey;
 }
 
+/* By its DER: a program may have put an EVP_PKEY_METHOD for RSA into libcrypto (our HSM library does), and then
+ * EVP_PKEY_fromdata() does not make RSA keys in any context. */
 static EVP_PKEY *rsa_pkey(const kn_public *public)
 {
-    EVP_PKEY *pkey = NULL;
-    OSSL_PARAM *params = NULL;
-    BIGNUM *n = BN_bin2bn(public->modulus, (int)public->alg->coord_bytes, NULL);
-    BIGNUM *e = BN_bin2bn(public->exponent, (int)public->exponent_length, NULL);
-    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
-    if (n && e && build && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n) &&
-        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e))
-        params = OSSL_PARAM_BLD_to_param(build);
-    if (params)
-        pkey = from_params("RSA", params);
-    OSSL_PARAM_free(params);
-    OSSL_PARAM_BLD_free(build);
-    BN_free(e);
-    BN_free(n);
-    return pkey;
+    uint8_t spki[KN_SPKI_MAX];
+    size_t length;
+    const uint8_t *der = spki;
+    if (kn_failed(kn_public_to_spki(public, spki, &length)))
+        return NULL;
+    return d2i_PUBKEY_ex(NULL, &der, (long)length, libctx, NULL);
 }
 
 static EVP_PKEY *to_pkey(const kn_public *public)

@@ -1,5 +1,6 @@
 #include "hsm_state.h"
 
+#include "hsm_rsa.h"
 #include "keynym_hsm.h"
 #include "kn_log.h"
 #include "kn_ossl.h"
@@ -230,11 +231,26 @@ static void unload_provider(void)
     kn_ctx_unref(&hsm.ctx);
 }
 
+kn_err hsm_context(kn_ctx **ret_ctx)
+{
+    kn_ctx *shared = NULL;
+    (void)pthread_mutex_lock(&hsm.lock);
+    if (hsm.ctx)
+        shared = kn_ctx_ref(hsm.ctx);
+    (void)pthread_mutex_unlock(&hsm.lock);
+    if (!shared)
+        return kn_ctx_new(NULL, ret_ctx);
+    *ret_ctx = shared;
+    return kn_success();
+}
+
 kn_err hsm_init(void)
 {
     (void)pthread_mutex_lock(&hsm.lock);
     hsm.leaving = false;
     kn_err err = load_provider();
+    if (!kn_failed(err))
+        err = hsm_rsa_start();
     (void)pthread_mutex_unlock(&hsm.lock);
     return err;
 }

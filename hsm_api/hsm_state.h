@@ -33,6 +33,10 @@ KN_MUST_CHECK kn_err hsm_handle_opened(hsm_x509_settings *ret_settings);
 void hsm_handle_closed(void);
 void hsm_settings_free(hsm_x509_settings *settings);
 
+/* A reference to the context of this process; one of its own when the library is not initialised. For reading a key
+ * that says all by itself. */
+KN_MUST_CHECK kn_err hsm_context(kn_ctx **ret_ctx);
+
 /* The failure of a call for this thread: one log line, and the text of keynym_hsm_last_error(). */
 void hsm_report(const char *call, kn_err err);
 

@@ -1,6 +1,7 @@
 /* The X.509 interface: certificate chain, alias key, common name. */
 #include "hsm_client_data.h"
 
+#include "hsm_rsa.h"
 #include "hsm_state.h"
 #include "kn_cert.h"
 #include "kn_key.h"
@@ -211,7 +212,9 @@ static kn_err make_alias_pem(const hsm_x509 *handle, char **ret_pem)
         err = check_match(handle, key);
     if (!kn_failed(err))
         err = kn_alias_complete(s->ctx, kn_alias_uri(given), kn_key_public(key), &alias);
-    if (!kn_failed(err))
+    if (!kn_failed(err) && kn_key_public(key)->alg->type == KN_KEY_RSA)
+        err = hsm_rsa_pem(alias, ret_pem);
+    else if (!kn_failed(err))
         err = kn_alias_to_pem(alias, ret_pem);
     kn_key_unref(&key);
     kn_alias_free(&bare);

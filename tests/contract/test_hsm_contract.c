@@ -1,5 +1,6 @@
 /* The contract of the Azure IoT C SDK with a custom HSM library, in the SDK's own order of calls. */
 #include "support/hsm.h"
+#include "support/sdk.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -12,21 +13,6 @@
 #define THREADS 4
 
 static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
-
-/* The SDK's prov_dev_security_init() for X.509. */
-static void sdk_security_init(void)
-{
-    assert_int_equal(hsm_client_x509_init(), 0);
-    assert_int_equal(hsm_client_tpm_init(), 0);
-    assert_int_equal(hsm_client_x509_init(), 0);
-    assert_int_equal(hsm_client_tpm_init(), 0);
-}
-
-static void sdk_security_deinit(void)
-{
-    hsm_client_x509_deinit();
-    hsm_client_tpm_deinit();
-}
 
 static void configure(const kn_alg *alg)
 {
@@ -119,7 +105,7 @@ static void serves_the_sdks_order_of_calls(void **state)
     (void)state;
     for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         configure(&kn_algs[i]);
-        sdk_security_init();
+        assert_true(sdk_security_init());
         sdk_session(&kn_algs[i]);
         sdk_security_deinit();
         if (i == 1)
@@ -139,7 +125,7 @@ static void deinit_without_init_is_harmless(void **state)
     (void)state;
     sdk_security_deinit();
     configure(&kn_algs[0]);
-    sdk_security_init();
+    assert_true(sdk_security_init());
     sdk_session(&kn_algs[0]);
     sdk_security_deinit();
     hsm_expect_quiet();
@@ -152,7 +138,7 @@ static void every_string_is_fresh(void **state)
                                             x509->hsm_client_get_common_name};
     (void)state;
     configure(&kn_algs[0]);
-    sdk_security_init();
+    assert_true(sdk_security_init());
     HSM_CLIENT_HANDLE handle = x509->hsm_client_x509_create();
     for (size_t i = 0; i < 3; i++) {
         char *one = getters[i](handle), *two = getters[i](handle);
@@ -175,7 +161,7 @@ static void the_key_is_an_alias_without_secrets(void **state)
     const HSM_CLIENT_X509_INTERFACE *x509 = hsm_client_x509_interface();
     (void)state;
     hsm_configure("pkcs11:token=keynym;object=prime256v1", NULL); /* completed from the settings */
-    sdk_security_init();
+    assert_true(sdk_security_init());
     HSM_CLIENT_HANDLE handle = x509->hsm_client_x509_create();
     char *pem = x509->hsm_client_get_key(handle);
     kn_alias *alias = NULL;
@@ -200,7 +186,7 @@ static void the_certificate_may_be_on_the_token(void **state)
     (void)state;
     for (size_t i = 0; i < 2; i++) {
         hsm_configure(test_token_uri(prov_token, kn_algs[0].group), certificates[i]);
-        sdk_security_init();
+        assert_true(sdk_security_init());
         HSM_CLIENT_HANDLE handle = x509->hsm_client_x509_create();
         char *name = x509->hsm_client_get_common_name(handle), *cert = x509->hsm_client_get_cert(handle);
         char *key = x509->hsm_client_get_key(handle);
@@ -226,7 +212,7 @@ static void a_chain_comes_whole_and_leaf_first(void **state)
     test_token_write(prov_token, "chain.pem", text);
     (void)snprintf(path, sizeof path, "%s", test_token_path(prov_token, "chain.pem"));
     hsm_configure(prov_file(&kn_algs[0], "alias.pem"), path);
-    sdk_security_init();
+    assert_true(sdk_security_init());
     HSM_CLIENT_HANDLE handle = x509->hsm_client_x509_create();
     char *chain = x509->hsm_client_get_cert(handle), *key = x509->hsm_client_get_key(handle);
     (void)snprintf(text, sizeof text, "%s%s", leaf, ca);
@@ -264,7 +250,7 @@ static void the_key_decodes_for_as_long_as_a_handle_lives(void **state)
     const HSM_CLIENT_X509_INTERFACE *x509 = hsm_client_x509_interface();
     (void)state;
     configure(&kn_algs[0]);
-    sdk_security_init();
+    assert_true(sdk_security_init());
     HSM_CLIENT_HANDLE first = x509->hsm_client_x509_create(), second = x509->hsm_client_x509_create();
     char *pem = key_of(first);
     x509->hsm_client_x509_destroy(first);
@@ -280,7 +266,7 @@ static void the_key_decodes_for_as_long_as_a_handle_lives(void **state)
     ERR_clear_error();
     assert_true(hsm_signs(held, &kn_algs[0])); /* an open connection goes on */
     EVP_PKEY_free(held);
-    sdk_security_init();
+    assert_true(sdk_security_init());
     expect_decodes(pem);
     sdk_security_deinit();
     free(pem);
@@ -308,7 +294,7 @@ static void the_default_provider_goes_on(void **state)
     size_t length;
     (void)state;
     configure(&kn_algs[0]);
-    sdk_security_init();
+    assert_true(sdk_security_init());
     for (int i = 0; i < 2; i++) {
         char *pem = prov_read(test_token_path(prov_token, "ca.key"));
         EVP_PKEY *file_key = hsm_decode(pem), *made = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
@@ -331,12 +317,12 @@ static void an_application_may_have_loaded_keynym(void **state)
     OSSL_PROVIDER *theirs = OSSL_PROVIDER_load(NULL, "keynym"), *def = OSSL_PROVIDER_load(NULL, "default");
     assert_non_null(theirs);
     configure(&kn_algs[0]);
-    sdk_security_init();
+    assert_true(sdk_security_init());
     sdk_session(&kn_algs[0]);
     sdk_security_deinit();
     assert_true(OSSL_PROVIDER_available(NULL, "keynym")); /* theirs stays */
     assert_int_equal(OSSL_PROVIDER_unload(theirs), 1);
-    sdk_security_init();
+    assert_true(sdk_security_init());
     sdk_session(&kn_algs[0]);
     sdk_security_deinit();
     assert_int_equal(OSSL_PROVIDER_unload(def), 1);
@@ -373,7 +359,7 @@ static void reads_the_file_of_the_environment(void **state)
     hsm_listen();
     write_config("env.cnf", &kn_algs[1]);
     assert_int_equal(setenv("KEYNYM_CONF", test_token_path(prov_token, "env.cnf"), 1), 0);
-    sdk_security_init();
+    assert_true(sdk_security_init());
     expect_name(kn_algs[1].group);
     sdk_session(&kn_algs[1]);
     sdk_security_deinit();
@@ -392,7 +378,7 @@ static void what_the_application_says_comes_before_the_file(void **state)
     const keynym_hsm_x509_config config = {.key = key,
                                            .certificate = certificate}; /* the PIN comes from the file */
     assert_int_equal(keynym_hsm_set_x509(&config), 0);
-    sdk_security_init();
+    assert_true(sdk_security_init());
     sdk_session(&kn_algs[0]);
     sdk_security_deinit();
     hsm_expect_quiet();
@@ -406,7 +392,7 @@ static void a_null_member_leaves_what_the_file_says(void **state)
     assert_int_equal(setenv("KEYNYM_CONF", test_token_path(prov_token, "env.cnf"), 1), 0);
     const keynym_hsm_x509_config config = {.pin_source = prov_token->pin_file};
     assert_int_equal(keynym_hsm_set_x509(&config), 0);
-    sdk_security_init();
+    assert_true(sdk_security_init());
     expect_name(kn_algs[1].group);
     sdk_security_deinit();
 }
@@ -422,7 +408,7 @@ static void a_file_can_be_loaded_at_any_time(void **state)
     (void)snprintf(first, sizeof first, "%s", test_token_path(prov_token, "first.cnf"));
     (void)snprintf(second, sizeof second, "%s", test_token_path(prov_token, "second.cnf"));
     assert_int_equal(keynym_hsm_load_config(first), 0);
-    sdk_security_init();
+    assert_true(sdk_security_init());
     expect_name(kn_algs[0].group);
     assert_int_equal(keynym_hsm_load_config(second), 0);
     expect_name(kn_algs[1].group); /* handles that are created afterwards */
@@ -463,7 +449,7 @@ static void threads_have_handles_of_their_own(void **state)
     int good[THREADS] = {0};
     (void)state;
     configure(&kn_algs[0]);
-    sdk_security_init();
+    assert_true(sdk_security_init());
     for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&thread[i], NULL, sdk_thread, &good[i]), 0);
     for (int i = 0; i < THREADS; i++) {

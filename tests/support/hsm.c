@@ -1,4 +1,5 @@
 #include "hsm.h"
+#include "sdk.h"
 #include "self.h"
 
 #include <openssl/err.h>
@@ -138,24 +139,6 @@ bool hsm_signs(EVP_PKEY *pkey, const kn_alg *alg)
     return good;
 }
 
-/* x509_openssl.c of the SDK. */
-static bool add_credentials(SSL_CTX *ctx, const char *key_pem, const char *certificate_pem)
-{
-    EVP_PKEY *pkey = hsm_decode(key_pem);
-    BIO *bio = BIO_new_mem_buf(certificate_pem, -1);
-    X509 *leaf = PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL), *ca;
-    bool good =
-        pkey && leaf && SSL_CTX_use_PrivateKey(ctx, pkey) == 1 && SSL_CTX_use_certificate(ctx, leaf) == 1;
-    while (good && (ca = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
-        good = SSL_CTX_add_extra_chain_cert(ctx, ca) == 1;
-    if (good)
-        ERR_clear_error(); /* the end of the file */
-    X509_free(leaf);
-    EVP_PKEY_free(pkey);
-    BIO_free(bio);
-    return good;
-}
-
 SSL_CTX *hsm_sdk_ssl_ctx(const char *key_pem, const char *certificate_pem, int version)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_method());
@@ -164,7 +147,7 @@ SSL_CTX *hsm_sdk_ssl_ctx(const char *key_pem, const char *certificate_pem, int v
     assert_int_equal(SSL_CTX_set_max_proto_version(ctx, version), 1);
     assert_int_equal(SSL_CTX_load_verify_file(ctx, test_token_path(prov_token, "ca.crt")), 1);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-    if (!add_credentials(ctx, key_pem, certificate_pem)) {
+    if (!sdk_add_credentials(ctx, key_pem, certificate_pem)) {
         SSL_CTX_free(ctx);
         return NULL;
     }

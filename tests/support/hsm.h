@@ -33,8 +33,7 @@ void hsm_expect_failure(const char *call, ...);
 /* There was exactly one line; it is a warning with @text. */
 void hsm_expect_warning(const char *text);
 
-/* As the SDK does: TLS_method(), the default OSSL_LIB_CTX, the key first and then the certificates. NULL: one
- * of them was refused. */
+/* As the SDK does: TLS_method(), the default OSSL_LIB_CTX, sdk_add_credentials(). NULL: one of them was refused. */
 SSL_CTX *hsm_sdk_ssl_ctx(const char *key_pem, const char *certificate_pem, int version);
 
 /* The handshake of the SDK's client with a software server. */

@@ -272,6 +272,7 @@ static CK_RV sign_init(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OB
         if (child < 0 || waitpid(child, NULL, 0) != child)
             return CKR_GENERAL_ERROR;
     }
+    atomic_store(&state->last_mechanism, mechanism->mechanism);
     return real->C_SignInit(session, mechanism, key);
 }
 

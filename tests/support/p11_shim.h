@@ -98,6 +98,7 @@ typedef struct shim {
     atomic_bool refuses_extractable; /* C_GenerateKeyPair with CKA_EXTRACTABLE: CKR_ATTRIBUTE_VALUE_INVALID */
     atomic_bool long_signature;      /* C_Sign returns the largest numbers of the size */
     atomic_ulong signature_length;   /* what C_Sign says of its length; 0: the truth */
+    atomic_ulong last_mechanism;     /* of C_SignInit */
     atomic_bool forks;               /* C_SignInit forks a child that ends at once */
 } shim;
 

@@ -8,6 +8,7 @@
 #define KN_OSSL_H
 
 #include "kn_ctx.h"
+#include "kn_digest.h"
 
 #include <openssl/core.h>
 #include <openssl/core_dispatch.h>
@@ -33,8 +34,9 @@ kn_ctx *kn_ossl_backends(const kn_ossl *prov);
  * memory. */
 OSSL_LIB_CTX *kn_ossl_child(kn_ossl *prov);
 
-/* A digest of the application's own providers. Release with EVP_MD_free(). NULL: not there. */
-EVP_MD *kn_ossl_digest(kn_ossl *prov, const char *name, const char *properties);
+/* A digest of the application's own providers (kn_ossl_digest.h), and its row in kn_digests or NULL. Release with
+ * EVP_MD_free(). NULL: not there. */
+EVP_MD *kn_ossl_digest(kn_ossl *prov, const char *name, const char *properties, const kn_digest **ret_row);
 
 /* Raises @err, with this thread's detail text, on the application's error queue. Always returns 0. */
 int kn_ossl_raise_at(const kn_ossl *prov, kn_err err, const char *file, int line, const char *function);

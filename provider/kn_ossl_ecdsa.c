@@ -74,12 +74,24 @@ static int ecdsa_verify(void *ctx, const unsigned char *signature, size_t length
 
 static int ecdsa_digest_sign_final(void *ctx, unsigned char *signature, size_t *length, size_t size)
 {
-    return kn_ossl_signature_sign_final(ctx, ecdsa_how, signature, length, size);
+    return kn_ossl_signature_sign_all(ctx, ecdsa_how, signature, length, size, NULL, 0);
 }
 
 static int ecdsa_digest_verify_final(void *ctx, const unsigned char *signature, size_t length)
 {
-    return kn_ossl_signature_verify_final(ctx, ecdsa_how, signature, length);
+    return kn_ossl_signature_verify_all(ctx, ecdsa_how, signature, length, NULL, 0);
+}
+
+static int ecdsa_digest_sign(void *ctx, unsigned char *signature, size_t *length, size_t size, const unsigned char *data,
+                           size_t data_length)
+{
+    return kn_ossl_signature_sign_all(ctx, ecdsa_how, signature, length, size, data, data_length);
+}
+
+static int ecdsa_digest_verify(void *ctx, const unsigned char *signature, size_t length, const unsigned char *data,
+                             size_t data_length)
+{
+    return kn_ossl_signature_verify_all(ctx, ecdsa_how, signature, length, data, data_length);
 }
 
 static const OSSL_PARAM *ecdsa_gettable_ctx_params(void *arg, void *provctx)
@@ -120,9 +132,11 @@ const OSSL_DISPATCH kn_ossl_ecdsa[] = {
     {OSSL_FUNC_SIGNATURE_DIGEST_SIGN_INIT, (void (*)(void))ecdsa_digest_sign_init},
     {OSSL_FUNC_SIGNATURE_DIGEST_SIGN_UPDATE, (void (*)(void))kn_ossl_signature_update},
     {OSSL_FUNC_SIGNATURE_DIGEST_SIGN_FINAL, (void (*)(void))ecdsa_digest_sign_final},
+    {OSSL_FUNC_SIGNATURE_DIGEST_SIGN, (void (*)(void))ecdsa_digest_sign},
     {OSSL_FUNC_SIGNATURE_DIGEST_VERIFY_INIT, (void (*)(void))ecdsa_digest_verify_init},
     {OSSL_FUNC_SIGNATURE_DIGEST_VERIFY_UPDATE, (void (*)(void))kn_ossl_signature_update},
     {OSSL_FUNC_SIGNATURE_DIGEST_VERIFY_FINAL, (void (*)(void))ecdsa_digest_verify_final},
+    {OSSL_FUNC_SIGNATURE_DIGEST_VERIFY, (void (*)(void))ecdsa_digest_verify},
     {OSSL_FUNC_SIGNATURE_GET_CTX_PARAMS, (void (*)(void))ecdsa_get_ctx_params},
     {OSSL_FUNC_SIGNATURE_GETTABLE_CTX_PARAMS, (void (*)(void))ecdsa_gettable_ctx_params},
     {OSSL_FUNC_SIGNATURE_SET_CTX_PARAMS, (void (*)(void))ecdsa_set_ctx_params},

@@ -1,6 +1,7 @@
 #include "kn_ossl.h"
 
 #include "kn_log.h"
+#include "kn_ossl_digest.h"
 #include "kn_ossl_encoder.h"
 
 #include <dlfcn.h>
@@ -15,7 +16,6 @@
 
 struct kn_ossl {
     const OSSL_CORE_HANDLE *core;
-    const OSSL_DISPATCH *in;
     OSSL_FUNC_core_get_params_fn *get_params;
     OSSL_FUNC_core_get_libctx_fn *get_libctx;
     OSSL_FUNC_core_new_error_fn *new_error;
@@ -25,8 +25,7 @@ struct kn_ossl {
     OSSL_FUNC_BIO_read_ex_fn *bio_read;
     OSSL_FUNC_BIO_write_ex_fn *bio_write;
     kn_ctx *backends;
-    pthread_mutex_t lock; /* guards what follows */
-    OSSL_LIB_CTX *child;  /* NULL until it is needed */
+    kn_ossl_digests *digests;
     atomic_uint after_others; /* bit set of operations whose methods of other providers are registered */
 };
 
@@ -97,18 +96,12 @@ int kn_ossl_write(const kn_ossl *prov, OSSL_CORE_BIO *bio, const void *data, siz
 
 OSSL_LIB_CTX *kn_ossl_child(kn_ossl *prov)
 {
-    (void)pthread_mutex_lock(&prov->lock);
-    if (!prov->child) /* late: a program that never signs with us does not pay for it */
-        prov->child = OSSL_LIB_CTX_new_child(prov->core, prov->in);
-    OSSL_LIB_CTX *child = prov->child;
-    (void)pthread_mutex_unlock(&prov->lock);
-    return child;
+    return kn_ossl_digests_child(prov->digests);
 }
 
-EVP_MD *kn_ossl_digest(kn_ossl *prov, const char *name, const char *properties)
+EVP_MD *kn_ossl_digest(kn_ossl *prov, const char *name, const char *properties, const kn_digest **ret_row)
 {
-    OSSL_LIB_CTX *child = kn_ossl_child(prov);
-    return child ? EVP_MD_fetch(child, name, properties) : NULL;
+    return kn_ossl_digests_get(prov->digests, name, properties, ret_row);
 }
 
 /* ---- the order of methods ----
@@ -235,10 +228,8 @@ static void teardown(void *provctx)
     kn_ossl *prov = provctx;
     if (!prov)
         return;
-    if (prov->child)
-        OSSL_LIB_CTX_free(prov->child);
+    kn_ossl_digests_free(&prov->digests);
     kn_ctx_unref(&prov->backends);
-    (void)pthread_mutex_destroy(&prov->lock);
     free(prov);
 }
 
@@ -324,11 +315,10 @@ int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, cons
     if (!prov)
         return 0;
     prov->core = core;
-    prov->in = in;
-    (void)pthread_mutex_init(&prov->lock, NULL);
+    prov->digests = kn_ossl_digests_new(core, in);
     take_core_functions(prov, in);
-    if (!prov->get_params || !prov->new_error || !prov->set_error_debug || !prov->vset_error || !prov->bio_gets ||
-        !prov->bio_read || !prov->bio_write) {
+    if (!prov->digests || !prov->get_params || !prov->new_error || !prov->set_error_debug || !prov->vset_error ||
+        !prov->bio_gets || !prov->bio_read || !prov->bio_write) {
         teardown(prov);
         return 0;
     }

@@ -34,8 +34,8 @@ static long salt_for_signing(const kn_ossl_signature *ctx, const kn_digest *dige
 
 static int rsa_how(const kn_ossl_signature *ctx, kn_sign_how *ret_how)
 {
-    const kn_digest *digest = kn_ossl_digest_row(ctx->md);
-    bool md5_sha1 = ctx->md && EVP_MD_is_a(ctx->md, "MD5-SHA1"); /* TLS 1.1 and older: no DigestInfo */
+    const kn_digest *digest = ctx->digest;
+    bool md5_sha1 = ctx->md && !digest && EVP_MD_is_a(ctx->md, "MD5-SHA1"); /* TLS 1.1 and older: no DigestInfo */
     if (ctx->md && !digest && !(md5_sha1 && !ctx->pss))
         return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "RSA with %s", EVP_MD_get0_name(ctx->md)));
     *ret_how = (kn_sign_how){.scheme = KN_RSA_PKCS1, .digest = digest};
@@ -128,9 +128,7 @@ static int set_mgf1(kn_ossl_signature *ctx, const OSSL_PARAM *p)
     char name[KN_OSSL_NAME_MAX] = "", *text = name;
     if (!OSSL_PARAM_get_utf8_string(p, &text, sizeof name))
         return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "a digest name that is too long"));
-    EVP_MD *md = kn_ossl_digest(ctx->prov, name, ctx->properties);
-    ctx->mgf1 = kn_ossl_digest_row(md);
-    EVP_MD_free(md);
+    EVP_MD_free(kn_ossl_digest(ctx->prov, name, ctx->properties, &ctx->mgf1));
     return ctx->mgf1 ? 1 : kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "MGF1 with '%.40s'", name));
 }
 
@@ -309,12 +307,24 @@ static int rsa_verify(void *ctx, const unsigned char *signature, size_t length, 
 
 static int rsa_digest_sign_final(void *ctx, unsigned char *signature, size_t *length, size_t size)
 {
-    return kn_ossl_signature_sign_final(ctx, rsa_how, signature, length, size);
+    return kn_ossl_signature_sign_all(ctx, rsa_how, signature, length, size, NULL, 0);
 }
 
 static int rsa_digest_verify_final(void *ctx, const unsigned char *signature, size_t length)
 {
-    return kn_ossl_signature_verify_final(ctx, rsa_how, signature, length);
+    return kn_ossl_signature_verify_all(ctx, rsa_how, signature, length, NULL, 0);
+}
+
+static int rsa_digest_sign(void *ctx, unsigned char *signature, size_t *length, size_t size, const unsigned char *data,
+                           size_t data_length)
+{
+    return kn_ossl_signature_sign_all(ctx, rsa_how, signature, length, size, data, data_length);
+}
+
+static int rsa_digest_verify(void *ctx, const unsigned char *signature, size_t length, const unsigned char *data,
+                             size_t data_length)
+{
+    return kn_ossl_signature_verify_all(ctx, rsa_how, signature, length, data, data_length);
 }
 
 const OSSL_DISPATCH kn_ossl_rsa_signature[] = {
@@ -328,9 +338,11 @@ const OSSL_DISPATCH kn_ossl_rsa_signature[] = {
     {OSSL_FUNC_SIGNATURE_DIGEST_SIGN_INIT, (void (*)(void))rsa_digest_sign_init},
     {OSSL_FUNC_SIGNATURE_DIGEST_SIGN_UPDATE, (void (*)(void))kn_ossl_signature_update},
     {OSSL_FUNC_SIGNATURE_DIGEST_SIGN_FINAL, (void (*)(void))rsa_digest_sign_final},
+    {OSSL_FUNC_SIGNATURE_DIGEST_SIGN, (void (*)(void))rsa_digest_sign},
     {OSSL_FUNC_SIGNATURE_DIGEST_VERIFY_INIT, (void (*)(void))rsa_digest_verify_init},
     {OSSL_FUNC_SIGNATURE_DIGEST_VERIFY_UPDATE, (void (*)(void))kn_ossl_signature_update},
     {OSSL_FUNC_SIGNATURE_DIGEST_VERIFY_FINAL, (void (*)(void))rsa_digest_verify_final},
+    {OSSL_FUNC_SIGNATURE_DIGEST_VERIFY, (void (*)(void))rsa_digest_verify},
     {OSSL_FUNC_SIGNATURE_GET_CTX_PARAMS, (void (*)(void))rsa_get_ctx_params},
     {OSSL_FUNC_SIGNATURE_GETTABLE_CTX_PARAMS, (void (*)(void))rsa_gettable_ctx_params},
     {OSSL_FUNC_SIGNATURE_SET_CTX_PARAMS, (void (*)(void))rsa_set_ctx_params},

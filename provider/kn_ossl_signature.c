@@ -48,7 +48,9 @@ void *kn_ossl_signature_dupctx(void *arg)
         to->key = kn_key_ref(from->key);
     if (from->md && EVP_MD_up_ref(from->md))
         to->md = from->md;
-    if (from->hash) {
+    to->digest = from->digest;
+    to->state = from->state;
+    if (from->state == KN_OSSL_DATA) {
         to->hash = EVP_MD_CTX_new();
         if (!to->hash || !EVP_MD_CTX_copy_ex(to->hash, from->hash)) {
             kn_ossl_signature_freectx(to);
@@ -60,8 +62,7 @@ void *kn_ossl_signature_dupctx(void *arg)
 
 int kn_ossl_signature_begin(kn_ossl_signature *ctx, const kn_ossl_key *key, bool verifying)
 {
-    EVP_MD_CTX_free(ctx->hash);
-    ctx->hash = NULL;
+    ctx->state = KN_OSSL_IDLE;
     ctx->verifying = verifying;
     if (!key) {
         if (ctx->key)
@@ -76,17 +77,10 @@ int kn_ossl_signature_begin(kn_ossl_signature *ctx, const kn_ossl_key *key, bool
     return 1;
 }
 
-const kn_digest *kn_ossl_digest_row(const EVP_MD *md)
-{
-    for (size_t i = 0; md && i < KN_DIGEST_COUNT; i++)
-        if (EVP_MD_is_a(md, kn_digests[i].name))
-            return &kn_digests[i];
-    return NULL;
-}
-
 static int fetch_digest(kn_ossl_signature *ctx, const char *name, const char *properties)
 {
-    EVP_MD *md = kn_ossl_digest(ctx->prov, name, properties ? properties : ctx->properties);
+    const kn_digest *row;
+    EVP_MD *md = kn_ossl_digest(ctx->prov, name, properties ? properties : ctx->properties, &row);
     if (!md)
         return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "'%.40s' is not offered by any provider", name));
     int size = EVP_MD_get_size(md);
@@ -96,6 +90,7 @@ static int fetch_digest(kn_ossl_signature *ctx, const char *name, const char *pr
     }
     EVP_MD_free(ctx->md);
     ctx->md = md;
+    ctx->digest = row;
     return 1;
 }
 
@@ -108,7 +103,7 @@ int kn_ossl_signature_set_digest(kn_ossl_signature *ctx, const OSSL_PARAM params
         return 1;
     if (!OSSL_PARAM_get_utf8_string(digest, &text, sizeof name))
         return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "a digest name that is too long"));
-    if (ctx->hash) /* data may have been hashed already: the same once more, as software keys allow, or an error */
+    if (ctx->state != KN_OSSL_IDLE) /* data may have been hashed: the same once more, as software keys allow, or an error */
         return EVP_MD_is_a(ctx->md, name) ||
                kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "'%.40s', but %s was chosen before", name,
                                                 EVP_MD_get0_name(ctx->md)));
@@ -130,24 +125,51 @@ int kn_ossl_signature_get_digest(const kn_ossl_signature *ctx, OSSL_PARAM params
     return 1;
 }
 
+/* Without a look-up of OpenSSL's where the names are the same. */
+static bool same_digest(const kn_ossl_signature *ctx, const char *name)
+{
+    return ctx->md && (!strcmp(EVP_MD_get0_name(ctx->md), name) || EVP_MD_is_a(ctx->md, name));
+}
+
 int kn_ossl_signature_start(kn_ossl_signature *ctx, const char *name)
 {
     if (name && *name) {
-        if ((!ctx->md || !EVP_MD_is_a(ctx->md, name)) && !fetch_digest(ctx, name, NULL))
+        if (!same_digest(ctx, name) && !fetch_digest(ctx, name, NULL))
             return 0;
     } else if (!ctx->md && !fetch_digest(ctx, kn_key_public(ctx->key)->alg->default_digest, NULL)) {
         return 0;
     }
-    ctx->hash = EVP_MD_CTX_new();
-    if (!ctx->hash || !EVP_DigestInit_ex2(ctx->hash, ctx->md, NULL))
-        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_CRYPTO, "the digest does not start"));
+    ctx->state = KN_OSSL_EMPTY;
     return 1;
 }
 
 int kn_ossl_signature_update(void *arg, const unsigned char *data, size_t length)
 {
     kn_ossl_signature *ctx = arg;
-    return ctx->hash && EVP_DigestUpdate(ctx->hash, data, length);
+    if (ctx->state == KN_OSSL_IDLE || ctx->state == KN_OSSL_ENDED)
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_ARGUMENT, ctx->state == KN_OSSL_IDLE
+                                                                   ? "no operation was begun"
+                                                                   : "the operation has ended: begin another"));
+    if (ctx->state == KN_OSSL_EMPTY) {
+        if (!ctx->hash)
+            ctx->hash = EVP_MD_CTX_new();
+        if (!ctx->hash || !EVP_DigestInit_ex2(ctx->hash, ctx->md, NULL))
+            return kn_ossl_raise(ctx->prov, kn_fail(KN_E_CRYPTO, "the digest does not start"));
+        ctx->state = KN_OSSL_DATA;
+    }
+    return EVP_DigestUpdate(ctx->hash, data, length);
+}
+
+/* The digest of what was hashed, and of @data after it. */
+static int end_hash(kn_ossl_signature *ctx, const unsigned char *data, size_t data_length,
+                    unsigned char ret_digest[EVP_MAX_MD_SIZE], unsigned int *ret_length)
+{
+    if (!kn_ossl_signature_update(ctx, data, data_length))
+        return 0;
+    ctx->state = KN_OSSL_ENDED;
+    if (!EVP_DigestFinal_ex(ctx->hash, ret_digest, ret_length))
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_CRYPTO, "the digest does not end"));
+    return 1;
 }
 
 /* Checks a digest that the caller made. */
@@ -185,23 +207,21 @@ int kn_ossl_signature_verify(kn_ossl_signature *ctx, kn_ossl_how *how, const uns
            kn_crypto_verify(kn_key_public(ctx->key), &chosen, data, data_length, signature, length);
 }
 
-int kn_ossl_signature_sign_final(kn_ossl_signature *ctx, kn_ossl_how *how, unsigned char *signature, size_t *length,
-                                 size_t size)
+int kn_ossl_signature_sign_all(kn_ossl_signature *ctx, kn_ossl_how *how, unsigned char *signature, size_t *length,
+                               size_t size, const unsigned char *data, size_t data_length)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int digest_length = 0;
-    if (!ctx->hash)
-        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_ARGUMENT, "no operation was begun"));
-    if (signature && !EVP_DigestFinal_ex(ctx->hash, digest, &digest_length))
-        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_CRYPTO, "the digest does not end"));
+    if (signature && !end_hash(ctx, data, data_length, digest, &digest_length))
+        return 0;
     return kn_ossl_signature_sign(ctx, how, signature, length, size, digest, digest_length);
 }
 
-int kn_ossl_signature_verify_final(kn_ossl_signature *ctx, kn_ossl_how *how, const unsigned char *signature,
-                                   size_t length)
+int kn_ossl_signature_verify_all(kn_ossl_signature *ctx, kn_ossl_how *how, const unsigned char *signature,
+                                 size_t length, const unsigned char *data, size_t data_length)
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int digest_length = 0;
-    return ctx->hash && EVP_DigestFinal_ex(ctx->hash, digest, &digest_length) &&
+    return end_hash(ctx, data, data_length, digest, &digest_length) &&
            kn_ossl_signature_verify(ctx, how, signature, length, digest, digest_length);
 }

@@ -11,12 +11,18 @@
 
 #define KN_OSSL_NAME_MAX 50 /* bytes of a digest's name, with the final NUL */
 
+/* begin() -> IDLE, start() -> EMPTY, update() -> DATA, the end -> ENDED. A context that ended wants begin() again, as
+ * OpenSSL 3.4 demands of every key; before that, OpenSSL ends a copy where data may still follow. */
+typedef enum kn_ossl_state { KN_OSSL_IDLE, KN_OSSL_EMPTY, KN_OSSL_DATA, KN_OSSL_ENDED } kn_ossl_state;
+
 typedef struct kn_ossl_signature {
     kn_ossl *prov;
     char *properties;
     kn_key *key;
-    EVP_MD *md; /* NULL: the caller hashes */
-    EVP_MD_CTX *hash;
+    EVP_MD *md;              /* NULL: the caller hashes */
+    const kn_digest *digest; /* the row of md; NULL: none */
+    kn_ossl_state state;
+    EVP_MD_CTX *hash; /* NULL until the first data; then used again */
     bool verifying;
     /* RSA */
     bool pss;
@@ -39,9 +45,6 @@ int kn_ossl_signature_get_digest(const kn_ossl_signature *ctx, OSSL_PARAM params
 int kn_ossl_signature_start(kn_ossl_signature *ctx, const char *name);
 int kn_ossl_signature_update(void *ctx, const unsigned char *data, size_t length);
 
-/* The row of an EVP_MD; NULL: none. */
-const kn_digest *kn_ossl_digest_row(const EVP_MD *md);
-
 /* Fills @ret_how for the context's digest and padding, raising an error when that is not possible. */
 typedef int kn_ossl_how(const kn_ossl_signature *ctx, kn_sign_how *ret_how);
 
@@ -49,10 +52,10 @@ int kn_ossl_signature_sign(kn_ossl_signature *ctx, kn_ossl_how *how, unsigned ch
                            size_t size, const unsigned char *data, size_t data_length);
 int kn_ossl_signature_verify(kn_ossl_signature *ctx, kn_ossl_how *how, const unsigned char *signature, size_t length,
                              const unsigned char *data, size_t data_length);
-/* The same on what was hashed. */
-int kn_ossl_signature_sign_final(kn_ossl_signature *ctx, kn_ossl_how *how, unsigned char *signature, size_t *length,
-                                 size_t size);
-int kn_ossl_signature_verify_final(kn_ossl_signature *ctx, kn_ossl_how *how, const unsigned char *signature,
-                                   size_t length);
+/* The same on what was hashed and @data after it. One call for both spares OpenSSL a copy of the context. */
+int kn_ossl_signature_sign_all(kn_ossl_signature *ctx, kn_ossl_how *how, unsigned char *signature, size_t *length,
+                               size_t size, const unsigned char *data, size_t data_length);
+int kn_ossl_signature_verify_all(kn_ossl_signature *ctx, kn_ossl_how *how, const unsigned char *signature,
+                                 size_t length, const unsigned char *data, size_t data_length);
 
 #endif

@@ -307,6 +307,55 @@ static void a_context_can_be_used_again(void **state)
     EVP_PKEY_free(second);
 }
 
+/* Text in two parts, the second with the call that ends the operation; after that there is nothing to go on with. */
+static void one_call_ends_what_a_stream_began(void **state)
+{
+    const prov *p = *state;
+    EVP_PKEY *pkey = prov_key(p, &kn_algs[0]);
+    signature s = {.length = sizeof s.bytes}, again = {.length = sizeof again.bytes};
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    assert_int_equal(EVP_DigestSignInit_ex(ctx, NULL, "SHA256", p->libctx, NULL, pkey, NULL), 1);
+    assert_int_equal(EVP_DigestSignUpdate(ctx, text, 5), 1);
+    assert_int_equal(EVP_DigestSign(ctx, NULL, &s.length, text + 5, TEXT_LENGTH - 5), 1); /* asks for the size */
+    assert_int_equal(EVP_DigestSign(ctx, s.bytes, &s.length, text + 5, TEXT_LENGTH - 5), 1);
+    expect_good(p, &kn_algs[0], pkey, "SHA256", &s);
+    assert_int_not_equal(EVP_DigestSign(ctx, again.bytes, &again.length, text, TEXT_LENGTH), 1);
+    (void)prov_errors(); /* OpenSSL 3.4 and later refuse by themselves */
+    assert_int_equal(EVP_DigestVerifyInit_ex(ctx, NULL, "SHA256", p->libctx, NULL, pkey, NULL), 1);
+    assert_int_equal(EVP_DigestVerifyUpdate(ctx, text, 5), 1);
+    assert_int_equal(EVP_DigestVerify(ctx, s.bytes, s.length, text + 5, TEXT_LENGTH - 5), 1);
+    EVP_MD_CTX_free(ctx);
+    EVP_PKEY_free(pkey);
+}
+
+static int choose_sha256(const prov *p, EVP_PKEY *pkey)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(p->libctx, pkey, NULL);
+    char name[] = "SHA256";
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_SIGNATURE_PARAM_DIGEST, name, 0),
+                           OSSL_PARAM_construct_end()};
+    assert_int_equal(EVP_PKEY_sign_init(ctx), 1);
+    int good = EVP_PKEY_CTX_set_params(ctx, params) == 1;
+    EVP_PKEY_CTX_free(ctx);
+    return good;
+}
+
+/* Digests are kept after the first fetch, but not against what the application wants now. */
+static void follows_the_applications_properties(void **state)
+{
+    const prov *p = *state;
+    EVP_PKEY *pkey = prov_key(p, &kn_algs[0]);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(choose_sha256(p, pkey), 1);
+        assert_int_equal(choose_sha256(p, pkey), 1);
+        assert_int_equal(EVP_set_default_properties(p->libctx, "provider=keynym"), 1); /* which has no digests */
+        assert_int_equal(choose_sha256(p, pkey), 0);
+        prov_expect_error("this digest is not supported here", "SHA256", NULL);
+        assert_int_equal(EVP_set_default_properties(p->libctx, ""), 1);
+    }
+    EVP_PKEY_free(pkey);
+}
+
 /* The bytes of the AlgorithmIdentifier are part of what is signed: they must be a software key's. */
 static void a_certificate_request_verifies(void **state)
 {
@@ -464,6 +513,8 @@ int main(void)
         PROV_TEST(names_a_digest_that_it_cannot_use),
         PROV_TEST(the_digest_is_fixed_once_hashing_began),
         PROV_TEST(a_context_can_be_used_again),
+        PROV_TEST(one_call_ends_what_a_stream_began),
+        PROV_TEST(follows_the_applications_properties),
         PROV_TEST(a_certificate_request_verifies),
         PROV_TEST(a_certificate_of_its_own_verifies),
         PROV_TEST(signs_cms),

@@ -100,6 +100,7 @@ typedef struct shim {
     atomic_ulong signature_length;   /* what C_Sign says of its length; 0: the truth */
     atomic_ulong last_mechanism;     /* of C_SignInit */
     atomic_bool forks;               /* C_SignInit forks a child that ends at once */
+    atomic_bool instant;             /* C_SignInit and C_Sign answer at once, without the real module: r = s = 0x0101...01 */
 } shim;
 
 /* Path of the module. */

@@ -1,0 +1,19 @@
+# What the provider costs. bench/run.sh runs these and prints the table; the counts are ordinary tests.
+pkg_get_variable(OPENSSL_ENGINESDIR libcrypto enginesdir)
+pkg_get_variable(BENCH_MODULESDIR libcrypto modulesdir)
+
+add_library(bench_null MODULE bench/bench_null.c)
+set_target_properties(bench_null PROPERTIES PREFIX "")
+kn_target(bench_null)
+target_link_libraries(bench_null PRIVATE OpenSSL::Crypto)
+
+add_executable(bench_sign bench/bench_sign.c bench/bench_contenders.c support/prov.c)
+kn_target(bench_sign)
+target_include_directories(bench_sign PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+target_link_libraries(bench_sign PRIVATE kn_test_token kn_backends OpenSSL::SSL PkgConfig::CMOCKA)
+target_compile_definitions(bench_sign PRIVATE
+  KEYNYM_MODULE_DIR="$<TARGET_FILE_DIR:keynym_provider>"
+  BENCH_NULL="$<TARGET_FILE:bench_null>"
+  PKCS11_ENGINE="${OPENSSL_ENGINESDIR}/pkcs11.so"
+  PKCS11_PROVIDER="${BENCH_MODULESDIR}/pkcs11.so")
+add_dependencies(bench_sign keynym_provider bench_null)

@@ -51,15 +51,15 @@ void p11_state_free(void *arg)
         free(token);
     }
     for (size_t i = 0; i < state->module_count; i++) {
-        if (alive && state->modules[i].path) {
+        if (alive && state->modules[i].initialised)
             (void)p11_kit_module_finalize(state->modules[i].fn);
+        if (alive && state->modules[i].path)
             p11_kit_module_release(state->modules[i].fn);
-        }
         free(state->modules[i].name);
         free(state->modules[i].path);
     }
     if (alive && state->registered)
-        p11_kit_modules_finalize_and_release(state->registered);
+        p11_kit_modules_release(state->registered);
     free(state->module_path);
     free(state->pin_source);
     (void)pthread_mutex_destroy(&state->lock);
@@ -101,6 +101,7 @@ kn_err p11_uri_complete(void *arg, const char *text, char **ret_uri)
     return kn_success();
 }
 
+/* Takes @name and @path. */
 static kn_err add_module(p11_state *state, CK_FUNCTION_LIST *fn, char *name, char *path)
 {
     if (!name || state->module_count == P11_MODULES_MAX) {
@@ -108,8 +109,20 @@ static kn_err add_module(p11_state *state, CK_FUNCTION_LIST *fn, char *name, cha
         free(path);
         return kn_fail(name ? KN_E_CONFIG : KN_E_NO_MEMORY, "more than %d PKCS#11 modules", P11_MODULES_MAX);
     }
-    state->modules[state->module_count++] = (p11_module){.fn = fn, .name = name, .path = path, .configured = !path};
+    state->modules[state->module_count++] = (p11_module){
+        .fn = fn, .name = name, .path = path, .configured = !path && !state->module_path, .initialised = path != NULL};
     kn_proc_watch_exit();
+    return kn_success();
+}
+
+static kn_err initialise(p11_module *module)
+{
+    if (module->initialised)
+        return kn_success();
+    CK_RV rv = p11_kit_module_initialize(module->fn);
+    if (rv != CKR_OK && rv != CKR_CRYPTOKI_ALREADY_INITIALIZED)
+        return kn_fail(KN_E_MODULE_INIT, "%s: C_Initialize: %s (0x%lx)", module->name, p11_ckr_row(rv)->name, rv);
+    module->initialised = true;
     return kn_success();
 }
 
@@ -154,10 +167,10 @@ static kn_err load_registered(p11_state *state)
 {
     if (state->registered_loaded)
         return kn_success();
-    state->registered = p11_kit_modules_load_and_initialize(0);
+    state->registered = p11_kit_modules_load(NULL, 0);
     if (!state->registered) {
         const char *why = p11_kit_message();
-        return kn_fail(KN_E_MODULE_INIT, "p11-kit: %s", why ? why : "a critical module did not start");
+        return kn_fail(KN_E_MODULE_LOAD, "p11-kit: %s", why ? why : "a critical module cannot be loaded");
     }
     state->registered_loaded = true;
     for (size_t i = 0; state->registered[i]; i++) {
@@ -193,6 +206,8 @@ static kn_err initialise_after_fork(p11_state *state)
     if (state->fork == now)
         return kn_success();
     for (size_t i = 0; i < state->module_count; i++) {
+        if (!state->modules[i].initialised)
+            continue;
         CK_RV rv = p11_kit_module_initialize(state->modules[i].fn);
         if (rv != CKR_OK && rv != CKR_CRYPTOKI_ALREADY_INITIALIZED)
             return kn_fail(KN_E_MODULE_INIT, "%s in the forked process: %s (0x%lx)", state->modules[i].name,
@@ -215,19 +230,32 @@ kn_err p11_modules_for(p11_state *state, const p11_uri *uri, const p11_module **
         *ret_count = 1;
         return err;
     }
-    err = state->module_path ? load_configured(state) : load_registered(state);
+    /* A name is one of p11-kit's, whatever else is configured. */
+    const char *name = uri ? uri->module_name : NULL;
+    err = state->module_path && !name ? load_configured(state) : load_registered(state);
     if (kn_failed(err))
         return err;
-    for (size_t i = 0; i < state->module_count; i++)
-        if (state->modules[i].configured &&
-            (!uri || !uri->module_name || !strcmp(uri->module_name, state->modules[i].name)))
-            ret_modules[count++] = &state->modules[i];
-    if (count == 0 && uri && uri->module_name)
-        return kn_fail(KN_E_NO_MODULE, "no module is registered under the name '%.60s'", uri->module_name);
-    if (count == 0)
-        return kn_fail(KN_E_NO_MODULE, "p11-kit knows of none");
+    for (size_t i = 0; i < state->module_count; i++) {
+        p11_module *module = &state->modules[i];
+        if (name ? module->path || strcmp(name, module->name) : !module->configured)
+            continue;
+        kn_err one = initialise(module);
+        if (!kn_failed(one)) {
+            ret_modules[count++] = module;
+            continue;
+        }
+        err = one;
+        if (!name && !module->warned) /* one broken module does not hide the tokens of the others */
+            kn_log(KN_LOG_WARN, "%s", kn_err_detail());
+        module->warned = true;
+    }
     *ret_count = count;
-    return kn_success();
+    if (count)
+        return kn_success();
+    if (kn_failed(err))
+        return err;
+    return name ? kn_fail(KN_E_NO_MODULE, "no module is registered under the name '%.60s'", name)
+                : kn_fail(KN_E_NO_MODULE, "p11-kit knows of none");
 }
 
 kn_err p11_module_restart(p11_token *token)
@@ -287,7 +315,8 @@ bool p11_modules_read_again(p11_state *state, const p11_token *gone, unsigned at
     state->read_again_sec = now.tv_sec + P11_READ_AGAIN_PAUSE_SEC;
     for (size_t i = 0; i < state->module_count; i++) {
         CK_FUNCTION_LIST *fn = state->modules[i].fn;
-        if (has_sessions(state, &state->modules[i], gone) || !shows_blank_token(&state->modules[i]))
+        if (!state->modules[i].initialised || has_sessions(state, &state->modules[i], gone) ||
+            !shows_blank_token(&state->modules[i]))
             continue;
         if (!read)
             (void)nanosleep(&pause, NULL);

@@ -27,7 +27,9 @@ typedef struct p11_module {
     CK_FUNCTION_LIST *fn;
     char *name; /* p11-kit's name, or the path */
     char *path; /* NULL: registered with p11-kit */
-    bool configured; /* else only for the URIs that name it with module-path */
+    bool configured;  /* else only for the URIs that name it with module-path or module-name */
+    bool initialised; /* registered ones are when a URI first allows them */
+    bool warned;      /* said once that it does not start */
 } p11_module;
 
 typedef struct p11_state p11_state;
@@ -61,7 +63,7 @@ struct p11_state {
     pthread_mutex_t lock; /* guards what follows */
     unsigned fork;
     bool registered_loaded;
-    CK_FUNCTION_LIST **registered; /* p11-kit's list, to be released with it */
+    CK_FUNCTION_LIST **registered; /* p11-kit's list, to be released with it; not all are initialised */
     p11_module modules[P11_MODULES_MAX];
     size_t module_count;
     p11_token *tokens;

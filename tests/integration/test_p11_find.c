@@ -9,8 +9,12 @@
 
 #include <openssl/evp.h>
 #include <p11-kit/pkcs11.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static test_token *token;
 
@@ -347,6 +351,84 @@ static void test_list_of_objects(void **state)
     EVP_PKEY_free(pkey);
 }
 
+#define NOBODY 65534
+
+static int give_away(const char *path, const struct stat *st, int flag, struct FTW *at)
+{
+    (void)st, (void)flag, (void)at;
+    return lchown(path, NOBODY, NOBODY);
+}
+
+/* Where a process that is not root can read it. */
+static void copy_shim(const char *path)
+{
+    char bytes[65536];
+    size_t length;
+    FILE *from = fopen(shim_module, "r"), *to = fopen(path, "w");
+    assert_true(from && to);
+    while ((length = fread(bytes, 1, sizeof bytes, from)) > 0)
+        assert_int_equal(fwrite(bytes, 1, length, to), length);
+    (void)fclose(from);
+    assert_int_equal(fclose(to), 0);
+}
+
+/* In a process that is not root, since root's p11-kit reads no user's configuration. The URI names one of two registered
+ * modules; both serve the token. Says by its exit status what went wrong. */
+static int child_of_module_name(shim *s, const char *uri_of_softhsm, const char *uri_of_counted)
+{
+    kn_ctx *ctx = NULL;
+    kn_key *key = NULL;
+    if (geteuid() == 0 && (setgid(NOBODY) || setuid(NOBODY)))
+        return 2;
+    const kn_config config = {.pin_source = token->pin_file};
+    if (kn_failed(kn_ctx_new(&config, &ctx)) || kn_failed(open_in(ctx, uri_of_softhsm, &key)))
+        return 3;
+    kn_key_unref(&key);
+    if (atomic_load(&s->calls[SHIM_C_Initialize]) != 0)
+        return 4; /* the other one was started, too */
+    kn_ctx_unref(&ctx);
+    if (kn_failed(kn_ctx_new(&config, &ctx)) || kn_failed(open_in(ctx, uri_of_counted, &key)))
+        return 5;
+    kn_key_unref(&key);
+    kn_ctx_unref(&ctx);
+    if (atomic_load(&s->calls[SHIM_C_Initialize]) != 1 || atomic_load(&s->calls[SHIM_C_Finalize]) != 1)
+        return 6;
+    /* A name is one of p11-kit's also where modules are configured by path. */
+    const kn_config with_path = {.pin_source = token->pin_file, .module_path = "/nonexistent/module.so"};
+    if (kn_failed(kn_ctx_new(&with_path, &ctx)) || kn_failed(open_in(ctx, uri_of_counted, &key)))
+        return 7;
+    kn_key_unref(&key);
+    kn_ctx_unref(&ctx);
+    return 0;
+}
+
+static void test_module_name_starts_that_module_only(void **state)
+{
+    int status = 0;
+    char text[600];
+    (void)state;
+    plant("named", "na");
+    static const char *const directories[] = {".config", ".config/pkcs11", ".config/pkcs11/modules"};
+    for (size_t i = 0; i < COUNT_OF(directories); i++)
+        assert_int_equal(mkdir(test_token_path(token, directories[i]), 0700), 0);
+    copy_shim(test_token_path(token, "counted.so"));
+    (void)snprintf(text, sizeof text, "module: %s\n", test_token_path(token, "counted.so"));
+    test_token_write(token, ".config/pkcs11/modules/counted.module", text);
+    shim *s = shim_new(token);
+    if (geteuid() == 0)
+        assert_int_equal(nftw(token->dir, give_away, 8, FTW_PHYS), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)setenv("HOME", token->dir, 1);
+        _exit(child_of_module_name(s, "pkcs11:token=find;object=named?module-name=softhsm2",
+                                   "pkcs11:token=find;object=named?module-name=counted"));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    shim_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +445,7 @@ int main(void)
         cmocka_unit_test(test_keys_without_id),
         cmocka_unit_test(test_a_size_is_refused_by_name),
         cmocka_unit_test(test_list_of_objects),
+        cmocka_unit_test(test_module_name_starts_that_module_only),
     };
     return cmocka_run_group_tests(tests, make_token, remove_token);
 }

@@ -36,7 +36,7 @@ static const char help[] =
     "\n"
     "  --dir STATE         folder for database, certificates and keys; made when missing, mode 0700\n"
     "  --mqtt-port N       MQTT over TLS; 0 takes a free port (default 8883)\n"
-    "  --https-port N      HTTPS; 0 takes a free port (default 443)\n"
+    "  --https-port N      HTTPS and WebSocket; 0 takes a free port (default 443)\n"
     "                      With no port option all listen on their default ports; with one or more, only "
     "the\n"
     "                      transports that are named listen.\n"

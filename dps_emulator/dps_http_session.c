@@ -5,12 +5,14 @@
 #include <string.h>
 
 #include "dps_log.h"
+#include "dps_ws.h"
 
 typedef struct session {
     const dps_transport_host *host;
     const dps_peer *peer;
     dps_http_reader reader;
     dps_buffer out;
+    dps_stream upgraded; /* WebSocket, once it was asked for; from then on everything is for it */
     bool closed;
     bool progress;
 } session;
@@ -20,6 +22,7 @@ static const struct {
     const char *reason;
 } reasons[] = {
     {100, "Continue"},
+    {101, "Switching Protocols"},
     {200, "OK"},
     {201, "Created"},
     {202, "Accepted"},
@@ -36,6 +39,7 @@ static const struct {
     {414, "URI Too Long"},
     {415, "Unsupported Media Type"},
     {417, "Expectation Failed"},
+    {426, "Upgrade Required"},
     {429, "Too Many Requests"},
     {431, "Request Header Fields Too Large"},
     {500, "Internal Server Error"},
@@ -94,7 +98,7 @@ static void put_response(session *s, const dps_http_response *response, bool has
                  type != NULL ? type : "application/json; charset=utf-8");
         put_text(s, line);
     }
-    if (response->status != 204) { /* RFC 9110, 8.6 */
+    if (response->status != 204 && response->status != 101) { /* RFC 9110, 8.6 */
         snprintf(line, sizeof(line), "Content-Length: %zu\r\n", response->body_len);
         put_text(s, line);
     }
@@ -111,6 +115,18 @@ static void put_response(session *s, const dps_http_response *response, bool has
         put(s, response->body, response->body_len);
 }
 
+static bool asks_for_websocket(const dps_http_head *head)
+{
+    char path[sizeof(DPS_WS_PATH)];
+    return dps_http_decode(head->path, path, sizeof(path)) && strcmp(path, DPS_WS_PATH) == 0;
+}
+
+static void upgrade(session *s, const dps_http_request *request, dps_http_response *response)
+{
+    if (!dps_ws_upgrade(request, response, &s->upgraded))
+        s->upgraded = (dps_stream){0};
+}
+
 static void on_request(session *s)
 {
     const dps_http_head *head = &s->reader.head;
@@ -123,7 +139,10 @@ static void on_request(session *s)
         request->body = (dps_span){(const char *)dps_buffer_bytes(&s->reader.body), s->reader.body.len};
         if (request->body.at == NULL)
             request->body.at = "";
-        dps_http_dispatch(request, &response);
+        if (asks_for_websocket(head))
+            upgrade(s, request, &response);
+        else
+            dps_http_dispatch(request, &response);
     }
     free(request);
     if (response.status == 0)
@@ -132,6 +151,8 @@ static void on_request(session *s)
             (int)head->path.len, head->path.at, response.status);
     put_response(s, &response, !dps_span_is(head->method, "HEAD"), head->keep_alive);
     dps_http_response_clear(&response);
+    if (s->upgraded.kind != NULL)
+        return; /* the time to connect goes on until the inner protocol has connected */
     s->progress = true;
     if (!head->keep_alive)
         s->closed = true;
@@ -151,6 +172,10 @@ static void input(void *self, const uint8_t *bytes, size_t n)
 {
     session *s = self;
     while (n > 0 && !s->closed) {
+        if (s->upgraded.kind != NULL) {
+            s->upgraded.kind->input(s->upgraded.self, bytes, n);
+            return;
+        }
         size_t used = 0;
         bool wants_continue = false;
         dps_http_err err = dps_http_reader_feed(&s->reader, bytes, n, &used, &wants_continue);
@@ -172,6 +197,8 @@ static void input(void *self, const uint8_t *bytes, size_t n)
 static const uint8_t *output(void *self, size_t *ret_n)
 {
     session *s = self;
+    if (s->out.len == 0 && s->upgraded.kind != NULL)
+        return s->upgraded.kind->output(s->upgraded.self, ret_n);
     *ret_n = s->out.len;
     return s->out.len > 0 ? dps_buffer_bytes(&s->out) : NULL;
 }
@@ -179,18 +206,23 @@ static const uint8_t *output(void *self, size_t *ret_n)
 static void sent(void *self, size_t n)
 {
     session *s = self;
-    dps_buffer_take(&s->out, n);
+    if (s->out.len == 0 && s->upgraded.kind != NULL)
+        s->upgraded.kind->sent(s->upgraded.self, n);
+    else
+        dps_buffer_take(&s->out, n);
 }
 
 static bool is_open(const void *self)
 {
     const session *s = self;
-    return !s->closed;
+    return !s->closed && (s->upgraded.kind == NULL || s->upgraded.kind->open(s->upgraded.self));
 }
 
 static bool progress(void *self)
 {
     session *s = self;
+    if (s->upgraded.kind != NULL)
+        return s->upgraded.kind->progress(s->upgraded.self);
     bool was = s->progress;
     s->progress = false;
     return was;
@@ -198,14 +230,28 @@ static bool progress(void *self)
 
 static unsigned timeout_s(const void *self)
 {
-    (void)self;
-    return DPS_HTTP_IDLE_TIMEOUT_S;
+    const session *s = self;
+    return s->upgraded.kind != NULL ? s->upgraded.kind->timeout_s(s->upgraded.self) : DPS_HTTP_IDLE_TIMEOUT_S;
+}
+
+static unsigned tick_ms(void *self)
+{
+    session *s = self;
+    return s->upgraded.kind != NULL ? s->upgraded.kind->tick_ms(s->upgraded.self) : 0;
+}
+
+static void wake(void *self)
+{
+    session *s = self;
+    if (s->upgraded.kind != NULL)
+        s->upgraded.kind->wake(s->upgraded.self);
 }
 
 static void free_session(void *self)
 {
     session *s = self;
     dps_http_reader_free(&s->reader);
+    dps_stream_free(&s->upgraded);
     dps_buffer_free(&s->out);
     free(s);
 }
@@ -217,6 +263,8 @@ static const dps_stream_kind kind = {
     .open = is_open,
     .progress = progress,
     .timeout_s = timeout_s,
+    .tick_ms = tick_ms,
+    .wake = wake,
     .free = free_session,
 };
 

@@ -1,5 +1,5 @@
 # Tests of dps_emulator.
-foreach(name mqtt_codec topic id http_codec)
+foreach(name mqtt_codec topic id http_codec ws_codec)
   kn_test(test_dps_${name} LABEL unit SOURCES unit/test_dps_${name}.c LIBS dps_core)
 endforeach()
 foreach(name store x509 service mqtt_session)
@@ -10,7 +10,7 @@ target_compile_definitions(test_dps_cmd PRIVATE
   DPS_MANUAL="${CMAKE_CURRENT_LIST_DIR}/../docs/man/keynym-dps.1")
 
 # The real program, driven over TLS with bytes that the tests write themselves: they do not link dps_core.
-foreach(name mqtt life https)
+foreach(name mqtt life https ws)
   kn_test(test_dps_${name} LABEL integration
           SOURCES integration/test_dps_${name}.c integration/test_dps_harness.c unit/test_dps_pki.c
           LIBS PkgConfig::CJSON OpenSSL::SSL OpenSSL::Crypto)
@@ -19,7 +19,7 @@ foreach(name mqtt life https)
 endforeach()
 
 kn_test(fuzz_dps_mqtt LABEL fuzz SOURCES fuzz/fuzz_dps_mqtt.c LIBS dps_core TIMEOUT 60)
-foreach(name http)
+foreach(name http ws)
   kn_test(fuzz_dps_${name} LABEL fuzz
           SOURCES fuzz/fuzz_dps_${name}.c $<$<NOT:$<BOOL:${KN_LIBFUZZER}>>:fuzz/fuzz_driver.c>
           LIBS dps_core TIMEOUT 60)

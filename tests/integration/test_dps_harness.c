@@ -202,12 +202,36 @@ void client_close(client *c)
     *c = (client){.fd = -1};
 }
 
-void client_send(client *c, const void *bytes, size_t n)
+static void raw_send(client *c, const void *bytes, size_t n)
 {
     assert_int_equal(SSL_write(c->ssl, bytes, (int)n), (int)n);
 }
 
-void client_read(client *c, uint8_t *out, size_t n)
+/* In a frame of its own when it is a WebSocket: final, binary, masked. */
+void client_send(client *c, const void *bytes, size_t n)
+{
+    static const uint8_t mask[4] = {0x12, 0xa5, 0x00, 0xff};
+    uint8_t frame[9000];
+    size_t at = 2;
+    if (!c->ws) {
+        raw_send(c, bytes, n);
+        return;
+    }
+    assert_true(n + 8 <= sizeof(frame));
+    frame[0] = 0x82;
+    frame[1] = (uint8_t)(0x80 | (n < 126 ? n : 126));
+    if (n >= 126) {
+        frame[at++] = (uint8_t)(n >> 8);
+        frame[at++] = (uint8_t)n;
+    }
+    memcpy(frame + at, mask, 4);
+    at += 4;
+    for (size_t i = 0; i < n; i++)
+        frame[at + i] = ((const uint8_t *)bytes)[i] ^ mask[i % 4];
+    raw_send(c, frame, at + n);
+}
+
+static void raw_read(client *c, uint8_t *out, size_t n)
 {
     for (size_t have = 0; have < n;) {
         int got = SSL_read(c->ssl, out + have, (int)(n - have));
@@ -215,6 +239,64 @@ void client_read(client *c, uint8_t *out, size_t n)
             fail_msg("the server closed, or was silent: SSL error %d", SSL_get_error(c->ssl, got));
         have += (size_t)got;
     }
+}
+
+/* The header of a server's frame: binary, final, not masked. */
+static void frame_header(client *c)
+{
+    uint8_t head[10];
+    raw_read(c, head, 2);
+    assert_int_equal(head[0], 0x82);
+    assert_true(head[1] < 127);
+    c->frame_left = head[1];
+    if (head[1] == 126) {
+        raw_read(c, head + 2, 2);
+        c->frame_left = (size_t)head[2] << 8 | head[3];
+        assert_true(c->frame_left >= 126);
+    }
+}
+
+void client_read(client *c, uint8_t *out, size_t n)
+{
+    if (!c->ws) {
+        raw_read(c, out, n);
+        return;
+    }
+    while (n > 0) {
+        while (c->frame_left == 0)
+            frame_header(c);
+        size_t piece = n < c->frame_left ? n : c->frame_left;
+        raw_read(c, out, piece);
+        c->frame_left -= piece;
+        out += piece;
+        n -= piece;
+    }
+}
+
+/* The key and its answer are those of RFC 6455, 1.3. */
+void client_upgrade(client *c, const char *subprotocol)
+{
+    char request[512], head[1024], expected[64];
+    size_t n = 0;
+    snprintf(request, sizeof(request),
+             "GET /$iothub/websocket HTTP/1.1\r\nHost: dps.test:443\r\nConnection: Upgrade\r\n"
+             "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+             "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+             "Sec-WebSocket-Protocol: %s\r\n\r\n",
+             subprotocol);
+    raw_send(c, request, strlen(request));
+    while (n < 4 || memcmp(head + n - 4, "\r\n\r\n", 4) != 0) {
+        assert_true(n + 1 < sizeof(head));
+        raw_read(c, (uint8_t *)head + n++, 1);
+    }
+    head[n] = '\0';
+    assert_memory_equal(head, "HTTP/1.1 101 ", 13);
+    assert_non_null(strstr(head, "\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+    snprintf(expected, sizeof(expected), "\r\nSec-WebSocket-Protocol: %s\r\n", subprotocol);
+    assert_non_null(strstr(head, expected));
+    assert_null(strstr(head, "Sec-WebSocket-Extensions"));
+    c->ws = true;
 }
 
 void client_expect(client *c, const void *bytes, size_t n)

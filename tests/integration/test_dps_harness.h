@@ -37,6 +37,8 @@ typedef struct client {
     SSL_CTX *ctx;
     SSL *ssl;
     int fd;
+    bool ws;           /* what is sent and read travels in WebSocket frames */
+    size_t frame_left; /* of the frame that is being read */
 } client;
 
 int tcp_connect(int port);
@@ -46,6 +48,8 @@ int tcp_connect(int port);
 bool client_try(client *c, const server *s, int version, const test_cert *leaf, const test_cert *issuer);
 void client_open(client *c, const server *s, int version, const test_cert *leaf, const test_cert *issuer);
 void client_close(client *c);
+/* Asks for a WebSocket with that subprotocol; from then on @c speaks frames. */
+void client_upgrade(client *c, const char *subprotocol);
 void client_send(client *c, const void *bytes, size_t n);
 void client_read(client *c, uint8_t *out, size_t n);
 void client_expect(client *c, const void *bytes, size_t n);

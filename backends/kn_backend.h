@@ -44,6 +44,8 @@ typedef struct kn_backend {
 
     kn_err (*token_list)(void *state, void (*row)(const kn_token_info *info, void *arg), void *arg);
     kn_err (*token_init)(void *state, const char *uri, const kn_secret *so_pin, const kn_secret *pin);
+    kn_err (*token_wants_pin)(void *state, const char *uri, bool unprompted, bool *ret_wants, char ret_label[33]);
+    kn_err (*token_login)(void *state, const char *uri, const kn_secret *pin);
     kn_err (*token_objects)(void *state, const char *uri,
                             void (*row)(const kn_object_info *info, void *arg), void *arg);
 } kn_backend;

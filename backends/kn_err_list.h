@@ -38,7 +38,8 @@ KN_ERR_ROW(CANCELLED, "the operation was cancelled", "try again")
 /* PIN */
 KN_ERR_ROW(NO_PIN, "the token wants a PIN and none is configured",
            "name a file with pin-source in the URI or the configuration")
-KN_ERR_ROW(PIN_SOURCE, "the PIN source cannot be used", "chmod 600 FILE; its owner must be the user of the program")
+KN_ERR_ROW(PIN_SOURCE, "the PIN source cannot be used",
+           "chmod 600 FILE; its owner must be the user of the program; docs/configuration.md lists the sources")
 KN_ERR_ROW(PIN_INCORRECT, "the PIN is wrong", "correct the PIN source; it is not tried again until it changes")
 KN_ERR_ROW(PIN_LAST_TRY, "the token has one PIN try left, which is not spent by a program",
            "log in once by hand to reset the counter")

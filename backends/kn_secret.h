@@ -2,7 +2,7 @@
  * wiped when released.
  *
  * Units: bytes. Ownership: kn_secret_free() releases; it accepts NULL and sets NULL.
- * Errors: KN_E_NO_MEMORY, and those of kn_secret_read_file(). Threads: one at a time for one object.
+ * Errors: KN_E_NO_MEMORY. Threads: one at a time for one object.
  * Fork: the child has a copy, also locked out of dumps.
  */
 #ifndef KN_SECRET_H
@@ -17,10 +17,13 @@ typedef struct kn_secret kn_secret;
 /* Keeps a copy of @data. */
 KN_MUST_CHECK kn_err kn_secret_new(const void *data, size_t length, kn_secret **ret_secret);
 
-/* Reads a PIN from the file that @source names ("/path", "file:/path" or "file:///path"). One trailing line
- * end is not part of it. The file must belong to the effective user or to root (root may use anyone's), and must not
- * be accessible to others nor writable or executable by the group: KN_E_PIN_SOURCE otherwise. */
-KN_MUST_CHECK kn_err kn_secret_read_pin(const char *source, kn_secret **ret_secret);
+/* With room for @capacity bytes, which the caller fills through kn_secret_room() and states. */
+KN_MUST_CHECK kn_err kn_secret_new_empty(size_t capacity, kn_secret **ret_secret);
+unsigned char *kn_secret_room(kn_secret *secret);
+void kn_secret_set_length(kn_secret *secret, size_t length);
+
+/* Locks it in memory again: a child of fork inherits the pages, but not their lock. */
+void kn_secret_lock(const kn_secret *secret);
 
 const unsigned char *kn_secret_data(const kn_secret *secret);
 size_t kn_secret_length(const kn_secret *secret);

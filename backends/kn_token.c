@@ -37,3 +37,27 @@ kn_err kn_token_init(kn_ctx *ctx, const char *uri, const kn_secret *so_pin, cons
     kn_proc_leave();
     return err;
 }
+
+kn_err kn_token_wants_pin(kn_ctx *ctx, const char *uri, bool unprompted, bool *ret_wants, char ret_label[33])
+{
+    const kn_backend *backend;
+    kn_err err = kn_backend_for_uri(uri, &backend);
+    if (kn_failed(err))
+        return err;
+    kn_proc_enter();
+    err = backend->token_wants_pin(kn_ctx_state(ctx, backend), uri, unprompted, ret_wants, ret_label);
+    kn_proc_leave();
+    return err;
+}
+
+kn_err kn_token_login(kn_ctx *ctx, const char *uri, const kn_secret *pin)
+{
+    const kn_backend *backend;
+    kn_err err = kn_backend_for_uri(uri, &backend);
+    if (kn_failed(err))
+        return err;
+    kn_proc_enter();
+    err = backend->token_login(kn_ctx_state(ctx, backend), uri, pin);
+    kn_proc_leave();
+    return err;
+}

@@ -35,4 +35,14 @@ KN_MUST_CHECK kn_err kn_token_objects(kn_ctx *ctx, const char *uri,
  * KN_E_NO_TOKEN when none is blank. Spec: PKCS#11 v3.0 section 5.5 (C_InitToken, C_InitPIN). */
 KN_MUST_CHECK kn_err kn_token_init(kn_ctx *ctx, const char *uri, const kn_secret *so_pin, const kn_secret *pin);
 
+/* Would an operation on the one token that @uri names fail for want of a PIN that somebody could type? No: a PIN source is
+ * named in the URI or the configuration (then no token is looked at), the token wants no login, has a keypad of its own, or
+ * is logged in. Yes: the source is ask:, or, with @unprompted, none is named. Fails with KN_E_PIN_LOCKED and the like when a
+ * PIN would not be sent. @ret_label: of the token, when it wants one. */
+KN_MUST_CHECK kn_err kn_token_wants_pin(kn_ctx *ctx, const char *uri, bool unprompted, bool *ret_wants, char ret_label[33]);
+
+/* Logs in with a PIN that somebody typed, and keeps it, locked, for the life of @ctx, for when the token wants it again.
+ * A PIN that the token refuses is not kept. */
+KN_MUST_CHECK kn_err kn_token_login(kn_ctx *ctx, const char *uri, const kn_secret *pin);
+
 #endif

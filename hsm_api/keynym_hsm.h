@@ -25,7 +25,7 @@ extern "C" {
 typedef struct keynym_hsm_x509_config {
     const char *key;         /* alias of the private key: a pkcs11: URI, or the path of an alias PEM file */
     const char *certificate; /* chain, leaf first: the path of a PEM file, or a pkcs11: URI (type=cert) */
-    const char *pin_source;  /* path of the file that holds the user PIN, when the alias names none */
+    const char *pin_source;  /* where the user PIN is, when the alias does not say: a path, credential:NAME, fd:N */
     const char *module_path; /* PKCS#11 module to load; NULL: those that are registered with p11-kit */
 } keynym_hsm_x509_config;
 

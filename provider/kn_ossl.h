@@ -42,6 +42,10 @@ EVP_MD *kn_ossl_digest(kn_ossl *prov, const char *name, const char *properties, 
 int kn_ossl_raise_at(const kn_ossl *prov, kn_err err, const char *file, int line, const char *function);
 #define kn_ossl_raise(prov, err) kn_ossl_raise_at(prov, err, __FILE__, __LINE__, __func__)
 
+/* Around a call into the application: what it leaves on its error queue is taken off again. */
+void kn_ossl_mark_errors(const kn_ossl *prov);
+void kn_ossl_drop_errors(const kn_ossl *prov);
+
 /* Reading from a BIO of the application; as BIO_gets(). */
 int kn_ossl_gets(const kn_ossl *prov, OSSL_CORE_BIO *bio, char *line, int size);
 /* As BIO_read_ex(). */

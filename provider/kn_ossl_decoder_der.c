@@ -1,5 +1,6 @@
 /* From the DER of an alias to a key. */
 #include "kn_ossl_key.h"
+#include "kn_ossl_pin.h"
 
 #include <string.h>
 
@@ -45,13 +46,14 @@ static int decoder_decode(void *ctx, OSSL_CORE_BIO *in, int selection, OSSL_CALL
     uint8_t der[KN_ALIAS_DER_MAX + 1];
     kn_alias *alias = NULL;
     kn_key *key = NULL;
-    (void)passphrase, (void)passphrase_arg;
     if (!decoder_does_selection(ctx, selection))
         return 1;
     size_t length = read_all(prov, in, der);
     if (!looks_like_alias(der, length))
         return 1; /* not for us: OpenSSL goes on with other decoders */
     kn_err err = kn_alias_from_der(der, length, &alias);
+    if (!kn_failed(err))
+        err = kn_ossl_ask_pin(prov, alias, false, passphrase, passphrase_arg);
     if (!kn_failed(err))
         err = kn_key_open(kn_ossl_backends(prov), alias, &key);
     kn_alias_free(&alias);

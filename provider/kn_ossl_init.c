@@ -21,6 +21,8 @@ struct kn_ossl {
     OSSL_FUNC_core_new_error_fn *new_error;
     OSSL_FUNC_core_set_error_debug_fn *set_error_debug;
     OSSL_FUNC_core_vset_error_fn *vset_error;
+    OSSL_FUNC_core_set_error_mark_fn *set_error_mark;
+    OSSL_FUNC_core_pop_error_to_mark_fn *pop_error_to_mark;
     OSSL_FUNC_BIO_gets_fn *bio_gets;
     OSSL_FUNC_BIO_read_ex_fn *bio_read;
     OSSL_FUNC_BIO_write_ex_fn *bio_write;
@@ -67,6 +69,16 @@ static const OSSL_ITEM *get_reason_strings(void *provctx)
     (void)provctx;
     (void)pthread_once(&reasons_once, make_reasons);
     return reasons;
+}
+
+void kn_ossl_mark_errors(const kn_ossl *prov)
+{
+    (void)prov->set_error_mark(prov->core);
+}
+
+void kn_ossl_drop_errors(const kn_ossl *prov)
+{
+    (void)prov->pop_error_to_mark(prov->core);
 }
 
 /* ---- what the other files use ---- */
@@ -261,6 +273,12 @@ static void take_core_functions(kn_ossl *prov, const OSSL_DISPATCH *in)
         case OSSL_FUNC_CORE_VSET_ERROR:
             prov->vset_error = OSSL_FUNC_core_vset_error(in);
             break;
+        case OSSL_FUNC_CORE_SET_ERROR_MARK:
+            prov->set_error_mark = OSSL_FUNC_core_set_error_mark(in);
+            break;
+        case OSSL_FUNC_CORE_POP_ERROR_TO_MARK:
+            prov->pop_error_to_mark = OSSL_FUNC_core_pop_error_to_mark(in);
+            break;
         case OSSL_FUNC_BIO_GETS:
             prov->bio_gets = OSSL_FUNC_BIO_gets(in);
             break;
@@ -318,7 +336,8 @@ int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, cons
     prov->digests = kn_ossl_digests_new(core, in);
     take_core_functions(prov, in);
     if (!prov->digests || !prov->get_params || !prov->new_error || !prov->set_error_debug || !prov->vset_error ||
-        !prov->bio_gets || !prov->bio_read || !prov->bio_write) {
+        !prov->bio_gets || !prov->bio_read || !prov->bio_write || !prov->set_error_mark ||
+        !prov->pop_error_to_mark) {
         teardown(prov);
         return 0;
     }

@@ -4,6 +4,7 @@
  * and then the certificate when there is one. Where caller and URI disagree, nothing. */
 #include "kn_cert.h"
 #include "kn_ossl_key.h"
+#include "kn_ossl_pin.h"
 
 #include <openssl/core_names.h>
 #include <openssl/core_object.h>
@@ -153,7 +154,11 @@ static int store_load(void *arg, OSSL_CALLBACK *callback, void *callback_arg, OS
                       void *passphrase_arg)
 {
     store *ctx = arg;
-    (void)passphrase, (void)passphrase_arg;
+    kn_err err = kn_ossl_ask_pin(ctx->prov, ctx->alias, true, passphrase, passphrase_arg);
+    if (kn_failed(err)) {
+        ctx->want_key = ctx->want_public = ctx->want_certificate = false;
+        return kn_ossl_raise(ctx->prov, err);
+    }
     if (ctx->want_public)
         return load_public(ctx, callback, callback_arg);
     if (ctx->want_key) {

@@ -18,5 +18,7 @@ const kn_backend kn_p11_backend = {
     .cert_write_chain = p11_cert_write_chain,
     .token_list = p11_token_list,
     .token_init = p11_token_init,
+    .token_wants_pin = p11_token_wants_pin,
+    .token_login = p11_token_login,
     .token_objects = p11_token_objects,
 };

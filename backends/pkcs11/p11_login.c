@@ -2,32 +2,46 @@
 
 #include "../kn_crypto.h"
 #include "../kn_log.h"
+#include "../kn_pin.h"
 
 #include <string.h>
 
 /* Wrong PINs of this process, so that each is tried once, whichever context asks; the lock is held across C_Login, for
- * contexts that ask at the same time. The hash is salted with a random value of the process; it stays in memory only. */
+ * contexts that ask at the same time. The hash is salted with a random value of the process, which is kept like a PIN:
+ * without it, the hashes in a core dump tell nothing of short PINs. */
 #define WRONG_MAX 32
 
 static struct {
     pthread_mutex_t lock;
-    bool salted;
-    uint8_t salt[32];
+    kn_secret *salt;
     uint8_t hash[WRONG_MAX][32];
     unsigned count; /* grows beyond WRONG_MAX: the oldest are overwritten */
 } wrong = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* The token's serial number is part of what is hashed: a PIN that is wrong here may be right elsewhere. Needs
- * wrong.lock, as the next two. */
+#define SALT_BYTES 32
+
+/* Needs wrong.lock, as the next three. */
+static bool have_salt(void)
+{
+    uint8_t salt[SALT_BYTES];
+    if (!wrong.salt && kn_crypto_random(salt, sizeof salt) && kn_failed(kn_secret_new(salt, sizeof salt, &wrong.salt)))
+        wrong.salt = NULL;
+    explicit_bzero(salt, sizeof salt);
+    return wrong.salt;
+}
+
+/* The token's serial number is part of what is hashed: a PIN that is wrong here may be right elsewhere. */
 static bool hash_pin(const p11_token *token, const kn_secret *pin, uint8_t ret_hash[32])
 {
-    uint8_t salt[sizeof wrong.salt + sizeof token->serial + sizeof token->label] = {0};
-    if (!wrong.salted)
-        wrong.salted = kn_crypto_random(wrong.salt, sizeof wrong.salt);
-    memcpy(salt, wrong.salt, sizeof wrong.salt);
-    memcpy(salt + sizeof wrong.salt, token->serial, sizeof token->serial);
-    memcpy(salt + sizeof wrong.salt + sizeof token->serial, token->label, sizeof token->label);
-    return wrong.salted && kn_crypto_digest(salt, sizeof salt, kn_secret_data(pin), kn_secret_length(pin), ret_hash);
+    uint8_t salt[SALT_BYTES + sizeof token->serial + sizeof token->label] = {0};
+    if (!have_salt())
+        return false;
+    memcpy(salt, kn_secret_data(wrong.salt), SALT_BYTES);
+    memcpy(salt + SALT_BYTES, token->serial, sizeof token->serial);
+    memcpy(salt + SALT_BYTES + sizeof token->serial, token->label, sizeof token->label);
+    bool ok = kn_crypto_digest(salt, sizeof salt, kn_secret_data(pin), kn_secret_length(pin), ret_hash);
+    explicit_bzero(salt, sizeof salt);
+    return ok;
 }
 
 static bool is_known_wrong(const uint8_t hash[32])
@@ -43,17 +57,46 @@ static void remember_wrong(const uint8_t hash[32])
     memcpy(wrong.hash[wrong.count++ % WRONG_MAX], hash, 32);
 }
 
-/* The PIN of the URI, else the file that the URI names, else the configured one. */
-static kn_err get_pin(const p11_token *token, const p11_uri *uri, kn_secret **ret_pin)
+/* Where the PIN is: what the URI says, else the configuration. NULL: nothing says it, or says that somebody is asked. */
+static const char *source_of(const p11_token *token, const p11_uri *uri)
+{
+    const char *source = uri->pin_source ? uri->pin_source : token->state->pin_source;
+    return source && !kn_pin_is_ask(source) ? source : NULL;
+}
+
+static kn_err kept_pin(p11_token *token, kn_secret **ret_pin)
+{
+    (void)pthread_mutex_lock(&token->lock);
+    kn_err err = token->kept_pin ? kn_secret_new(kn_secret_data(token->kept_pin), kn_secret_length(token->kept_pin), ret_pin)
+                                 : kn_success();
+    (void)pthread_mutex_unlock(&token->lock);
+    return err;
+}
+
+/* A PIN that the token refused is not kept: whoever typed it is asked again when a key is opened the next time. */
+static void drop_kept_pin(p11_token *token)
+{
+    (void)pthread_mutex_lock(&token->lock);
+    kn_secret_free(&token->kept_pin);
+    (void)pthread_mutex_unlock(&token->lock);
+}
+
+/* The PIN of the URI; of the source that URI or configuration name; the one that somebody typed before. Success with
+ * *@ret_pin NULL: it is typed at the token (CKF_PROTECTED_AUTHENTICATION_PATH). A source that was named comes first, so that
+ * an unattended program can use a token with a keypad. */
+static kn_err get_pin(p11_token *token, const p11_uri *uri, CK_FLAGS flags, kn_secret **ret_pin)
 {
     if (uri->pin) {
         kn_log(KN_LOG_WARN, "the URI holds a PIN (pin-value), which others may see: name a file with pin-source");
         return kn_secret_new(kn_secret_data(uri->pin), kn_secret_length(uri->pin), ret_pin);
     }
-    const char *source = uri->pin_source ? uri->pin_source : token->state->pin_source;
-    if (!source)
-        return kn_fail(KN_E_NO_PIN, "token '%s'", token->label);
-    return kn_secret_read_pin(source, ret_pin);
+    const char *source = source_of(token, uri);
+    if (source)
+        return kn_pin_read(source, ret_pin);
+    kn_err err = kept_pin(token, ret_pin);
+    if (kn_failed(err) || *ret_pin || flags & CKF_PROTECTED_AUTHENTICATION_PATH)
+        return err;
+    return kn_fail(KN_E_NO_PIN, "token '%s'", token->label);
 }
 
 /* Flags of the PIN counter, as they are now. */
@@ -83,7 +126,8 @@ static kn_err check_counter(p11_token *token, CK_FLAGS *ret_flags)
 }
 
 /* Needs wrong.lock. */
-static kn_err try_pin(p11_token *token, CK_SESSION_HANDLE session, CK_USER_TYPE user, const kn_secret *pin)
+static kn_err try_pin(p11_token *token, CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_FLAGS flags,
+                      const kn_secret *pin)
 {
     uint8_t hash[32];
     if (!hash_pin(token, pin, hash))
@@ -91,6 +135,8 @@ static kn_err try_pin(p11_token *token, CK_SESSION_HANDLE session, CK_USER_TYPE 
     if (is_known_wrong(hash))
         return kn_fail(KN_E_PIN_INCORRECT, "token '%s': this PIN was refused before and is not sent again",
                        token->label);
+    if (flags & CKF_USER_PIN_COUNT_LOW)
+        kn_log(KN_LOG_INFO, "token '%s': a wrong PIN was entered since the last login", token->label);
     /* The call takes a pointer to non-const; the standard has it as input only. */
     CK_RV rv = token->module->fn->C_Login(session, user, (CK_UTF8CHAR *)(uintptr_t)kn_secret_data(pin),
                                           kn_secret_length(pin));
@@ -101,25 +147,31 @@ static kn_err try_pin(p11_token *token, CK_SESSION_HANDLE session, CK_USER_TYPE 
     return p11_fail("C_Login", token->label, rv);
 }
 
+/* Somebody types the PIN at the token, which may take its time: no lock of ours but the token's login_lock is held. */
+static kn_err login_at_token(p11_token *token, CK_SESSION_HANDLE session, CK_USER_TYPE user)
+{
+    kn_log(KN_LOG_INFO, "token '%s' waits for its PIN to be entered at the token", token->label);
+    CK_RV rv = token->module->fn->C_Login(session, user, NULL, 0);
+    return rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN ? kn_success() : p11_fail("C_Login", token->label, rv);
+}
+
 static kn_err login_as(p11_token *token, const p11_uri *uri, CK_SESSION_HANDLE session, CK_USER_TYPE user)
 {
     CK_FLAGS flags = 0;
+    kn_secret *pin = NULL;
     kn_err err = check_counter(token, &flags);
+    if (!kn_failed(err))
+        err = get_pin(token, uri, flags, &pin);
     if (kn_failed(err))
         return err;
-    if (flags & CKF_PROTECTED_AUTHENTICATION_PATH) { /* the PIN is typed at the token */
-        CK_RV rv = token->module->fn->C_Login(session, user, NULL, 0);
-        return rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN ? kn_success()
-                                                                : p11_fail("C_Login", token->label, rv);
-    }
-    kn_secret *pin = NULL;
-    err = get_pin(token, uri, &pin);
-    if (!kn_failed(err)) {
-        (void)pthread_mutex_lock(&wrong.lock);
-        err = try_pin(token, session, user, pin);
-        (void)pthread_mutex_unlock(&wrong.lock);
-    }
+    if (!pin)
+        return login_at_token(token, session, user);
+    (void)pthread_mutex_lock(&wrong.lock);
+    err = try_pin(token, session, user, flags, pin);
+    (void)pthread_mutex_unlock(&wrong.lock);
     kn_secret_free(&pin);
+    if (err.code == KN_E_PIN_INCORRECT)
+        drop_kept_pin(token);
     return err;
 }
 
@@ -144,5 +196,66 @@ kn_err p11_login_for_operation(p11_token *token, const p11_uri *uri, CK_SESSION_
     (void)pthread_mutex_lock(&token->login_lock);
     kn_err err = login_as(token, uri, session, CKU_CONTEXT_SPECIFIC);
     (void)pthread_mutex_unlock(&token->login_lock);
+    return err;
+}
+
+/* ---- a PIN that somebody types ---- */
+
+/* Purely from URI and configuration: could anybody be asked? */
+static bool may_be_asked(const p11_state *state, const p11_uri *uri, bool unprompted)
+{
+    const char *source = uri->pin_source ? uri->pin_source : state->pin_source;
+    return !uri->pin && (source ? kn_pin_is_ask(source) : unprompted);
+}
+
+kn_err p11_token_wants_pin(void *arg, const char *text, bool unprompted, bool *ret_wants, char ret_label[33])
+{
+    p11_state *state = arg;
+    p11_uri *uri = NULL;
+    p11_token *token = NULL;
+    CK_FLAGS flags;
+    bool wants = false;
+    kn_err err = p11_uri_new(text, &uri);
+    if (!kn_failed(err) && may_be_asked(state, uri, unprompted))
+        err = p11_token_find(state, uri, &token);
+    if (!kn_failed(err) && token) {
+        (void)pthread_mutex_lock(&token->lock);
+        wants = token->flags & CKF_LOGIN_REQUIRED && !(token->flags & CKF_PROTECTED_AUTHENTICATION_PATH) &&
+                !token->kept_pin && !token->logged_in;
+        (void)pthread_mutex_unlock(&token->lock);
+        if (wants) /* nobody types a PIN that would not be sent */
+            err = check_counter(token, &flags);
+    }
+    p11_uri_free(&uri);
+    if (kn_failed(err))
+        return err;
+    *ret_wants = wants;
+    if (wants)
+        memcpy(ret_label, token->label, sizeof token->label);
+    return err;
+}
+
+kn_err p11_token_login(void *arg, const char *text, const kn_secret *pin)
+{
+    p11_uri *uri = NULL;
+    p11_token *token = NULL;
+    kn_secret *copy = NULL;
+    p11_session session;
+    kn_err err = p11_uri_new(text, &uri);
+    if (!kn_failed(err))
+        err = p11_token_find(arg, uri, &token);
+    if (!kn_failed(err))
+        err = kn_secret_new(kn_secret_data(pin), kn_secret_length(pin), &copy);
+    if (!kn_failed(err)) {
+        (void)pthread_mutex_lock(&token->lock);
+        kn_secret *old = token->kept_pin;
+        token->kept_pin = copy;
+        (void)pthread_mutex_unlock(&token->lock);
+        kn_secret_free(&old);
+        err = p11_session_take(token, uri, false, &session);
+        if (!kn_failed(err))
+            p11_session_give(token, &session, true);
+    }
+    p11_uri_free(&uri);
     return err;
 }

@@ -45,6 +45,7 @@ void p11_state_free(void *arg)
         state->tokens = token->next;
         if (alive)
             p11_session_close_idle(token);
+        kn_secret_free(&token->kept_pin);
         (void)pthread_mutex_destroy(&token->lock);
         (void)pthread_mutex_destroy(&token->login_lock);
         (void)pthread_cond_destroy(&token->freed);

@@ -53,6 +53,8 @@ typedef struct p11_token {
     unsigned idle_count;
     CK_SESSION_HANDLE idle[P11_SESSIONS_MAX];
 
+    kn_secret *kept_pin; /* that somebody typed; NULL: none. For logging in again */
+
     pthread_mutex_t login_lock; /* held across C_Login, so that a wrong PIN is tried once */
 } p11_token;
 
@@ -97,6 +99,8 @@ bool p11_modules_read_again(p11_state *state, const p11_token *gone, unsigned at
 KN_MUST_CHECK kn_err p11_token_list(void *state, void (*row)(const kn_token_info *info, void *arg), void *arg);
 
 KN_MUST_CHECK kn_err p11_token_init(void *state, const char *uri, const kn_secret *so_pin, const kn_secret *pin);
+KN_MUST_CHECK kn_err p11_token_wants_pin(void *state, const char *uri, bool unprompted, bool *ret_wants, char ret_label[33]);
+KN_MUST_CHECK kn_err p11_token_login(void *state, const char *uri, const kn_secret *pin);
 
 /* For a walk over slots: those of @module with a token in them. @ret_slots has room for P11_SLOTS_MAX. */
 KN_MUST_CHECK kn_err p11_slots_of(const p11_module *module, CK_SLOT_ID *ret_slots, CK_ULONG *ret_count);

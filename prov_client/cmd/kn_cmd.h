@@ -126,7 +126,7 @@ kn_exit kn_cmd_read_text(const char *path, size_t max, char **ret_text);
 #define KN_CMD_PATH_MAX 4096
 
 /* @path as seen from the root, for what is stored or opened elsewhere. @buffer has KN_CMD_PATH_MAX bytes. Returns @path
- * itself where it is absolute already, NULL, or a "file:" URI. */
+ * itself where it is absolute already, NULL, or begins with a scheme ("file:", "credential:", "fd:"). */
 const char *kn_cmd_absolute(const char *path, char *buffer);
 
 /* Replaces or makes the file in one step, mode 0600: after a crash there is the old content or the new. */

@@ -112,7 +112,8 @@ out:
 
 const char *kn_cmd_absolute(const char *path, char *buffer)
 {
-    if (!path || *path == '/' || !strncmp(path, "file:", 5) || !getcwd(buffer, KN_CMD_PATH_MAX))
+    /* file:, credential:, fd: are no relative paths; a file whose name begins so is named ./fd:x */
+    if (!path || *path == '/' || path[strcspn(path, ":/")] == ':' || !getcwd(buffer, KN_CMD_PATH_MAX))
         return path;
     size_t used = strlen(buffer), length = strlen(path);
     if (used + 1 + length >= KN_CMD_PATH_MAX)

@@ -1,6 +1,7 @@
 /* keynym token: which tokens are there, and setting up a new one. */
 #include "kn_cmd_backend.h"
 
+#include "kn_pin.h"
 #include "kn_token.h"
 
 #include <stdio.h>
@@ -76,7 +77,7 @@ static kn_exit read_pin(const kn_cmd_args *args, kn_opt option, kn_secret **ret_
     if (status != KN_EXIT_OK)
         return status;
     char path[KN_CMD_PATH_MAX];
-    kn_err err = kn_secret_read_pin(kn_cmd_absolute(args->value[option], path), ret_pin);
+    kn_err err = kn_pin_read(kn_cmd_absolute(args->value[option], path), ret_pin);
     return kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : KN_EXIT_OK;
 }
 
@@ -109,7 +110,7 @@ static const kn_opt init_options[] = {KN_OPT_PIN_SOURCE, KN_OPT_SO_PIN_SOURCE, K
 static const kn_cmd init = {
     .name = "init",
     .summary = "set up a blank token",
-    .synopsis = "--pin-source FILE --so-pin-source FILE [OPTIONS] URI",
+    .synopsis = "--pin-source SOURCE --so-pin-source SOURCE [OPTIONS] URI",
     .description = "Initialises a blank token with the label token= of the URI, and sets the PINs of user and security\n"
                    "officer. A token that is initialised already is never touched.\n"
                    "\n"

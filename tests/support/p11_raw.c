@@ -97,12 +97,12 @@ CK_OBJECT_HANDLE raw_generate(raw *r, const raw_key *key)
     CK_ATTRIBUTE private[] = {
         flag(CKA_TOKEN, true),        flag(CKA_PRIVATE, true),
         flag(CKA_SIGN, true),         flag(CKA_SENSITIVE, key->sensitive),
-        flag(CKA_EXTRACTABLE, key->extractable), text(CKA_LABEL, key->label),
-        text(CKA_ID, key->id),
+        flag(CKA_EXTRACTABLE, key->extractable), flag(CKA_ALWAYS_AUTHENTICATE, key->always_authenticate),
+        text(CKA_LABEL, key->label),  text(CKA_ID, key->id),
     };
     CK_OBJECT_HANDLE public_handle, handle;
     CK_ULONG with_id = *key->id ? 0 : 1;
-    MUST(r->fn->C_GenerateKeyPair(r->session, &mechanism, public, 4 - with_id, private, 7 - with_id, &public_handle,
+    MUST(r->fn->C_GenerateKeyPair(r->session, &mechanism, public, 4 - with_id, private, 8 - with_id, &public_handle,
                                   &handle) == CKR_OK);
     return handle;
 }
@@ -205,4 +205,15 @@ void raw_close_all_sessions(const test_token *token)
 void raw_logout(raw *r)
 {
     MUST(r->fn->C_Logout(r->session) == CKR_OK);
+}
+
+void raw_expect_login_to_sign(raw *r, const char *label)
+{
+    CK_OBJECT_HANDLE handle;
+    CK_MECHANISM mechanism = {CKM_ECDSA, NULL, 0};
+    CK_BYTE digest[32] = {1}, signature[64];
+    CK_ULONG length = sizeof signature;
+    MUST(find(r, CKO_PRIVATE_KEY, label, &handle, 1) == 1);
+    MUST(r->fn->C_SignInit(r->session, &mechanism, handle) == CKR_OK);
+    MUST(r->fn->C_Sign(r->session, digest, sizeof digest, signature, &length) == CKR_USER_NOT_LOGGED_IN);
 }

@@ -23,6 +23,7 @@ typedef struct raw_key {
     const char *label;
     const char *id; /* text; "" for none */
     bool sensitive, extractable;
+    bool always_authenticate; /* raw_generate() only */
 } raw_key;
 
 raw raw_open(const test_token *token);
@@ -46,5 +47,8 @@ void raw_delete(raw *r, CK_OBJECT_CLASS class, const char *label);
 /* C_CloseAllSessions on the token's slot: also the sessions of everybody else in the process. */
 void raw_close_all_sessions(const test_token *token);
 void raw_logout(raw *r);
+
+/* Fails the test process unless signing with the key says CKR_USER_NOT_LOGGED_IN. */
+void raw_expect_login_to_sign(raw *r, const char *label);
 
 #endif

@@ -224,6 +224,16 @@ static CK_RV session_info(CK_SESSION_HANDLE session, CK_SESSION_INFO *info)
     return rv;
 }
 
+/* A token with a keypad of its own takes the PIN from there. */
+static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG length)
+{
+    if (pin)
+        return real->C_Login(session, user, pin, length);
+    if (!*state->keypad_pin)
+        return CKR_FUNCTION_CANCELED;
+    return real->C_Login(session, user, (CK_UTF8CHAR *)state->keypad_pin, strlen(state->keypad_pin));
+}
+
 static void lie(CK_ATTRIBUTE *attribute, CK_ULONG room)
 {
     CK_ULONG length = atomic_load(&state->lie_length);
@@ -323,8 +333,8 @@ SHIM(C_CloseAllSessions, SLOT, (CK_SLOT_ID slot), close_all(slot))
 SHIM(C_CloseSession, SESSION, (CK_SESSION_HANDLE session), close_session(session))
 SHIM(C_GetSessionInfo, SESSION, (CK_SESSION_HANDLE session, CK_SESSION_INFO *info), session_info(session, info))
 PASS(C_InitPIN, SESSION, (CK_SESSION_HANDLE session, CK_UTF8CHAR *pin, CK_ULONG length), (session, pin, length))
-PASS(C_Login, SESSION, (CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG length),
-     (session, user, pin, length))
+SHIM(C_Login, SESSION, (CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG length),
+     login(session, user, pin, length))
 PASS(C_Logout, SESSION, (CK_SESSION_HANDLE session), (session))
 PASS(C_CreateObject, SESSION,
      (CK_SESSION_HANDLE session, CK_ATTRIBUTE *template, CK_ULONG count, CK_OBJECT_HANDLE *object),

@@ -86,6 +86,8 @@ typedef struct shim {
     atomic_uint session_cap;         /* C_OpenSession beyond: CKR_SESSION_COUNT; 0: none */
     atomic_uint sessions;            /* open now */
 
+    char keypad_pin[24];             /* what somebody types at the token: C_Login with NULL; "": nobody */
+
     /* lies */
     atomic_uint portion;         /* objects that one C_FindObjects returns at most; 0: as many as asked for */
     atomic_bool found_twice;     /* C_FindObjects returns each object twice */

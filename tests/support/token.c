@@ -1,5 +1,6 @@
 #include "token.h"
 
+#include "kn_pin.h"
 #include "kn_token.h"
 
 #include <openssl/rand.h>
@@ -73,8 +74,8 @@ void test_token_add(const test_token *token, const char *label)
     kn_secret *pin = NULL, *so_pin = NULL;
     kn_ctx *ctx = test_token_context(token);
     (void)snprintf(uri, sizeof uri, "pkcs11:token=%s", label);
-    if (kn_failed(kn_secret_read_pin(token->so_pin_file, &so_pin)) ||
-        kn_failed(kn_secret_read_pin(token->pin_file, &pin)) || kn_failed(kn_token_init(ctx, uri, so_pin, pin)))
+    if (kn_failed(kn_pin_read(token->so_pin_file, &so_pin)) ||
+        kn_failed(kn_pin_read(token->pin_file, &pin)) || kn_failed(kn_token_init(ctx, uri, so_pin, pin)))
         stop("kn_token_init");
     kn_secret_free(&pin);
     kn_secret_free(&so_pin);

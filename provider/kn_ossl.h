@@ -18,6 +18,12 @@
 #define KN_OSSL_PROPERTIES "provider=keynym"
 #define KN_OSSL_STRUCTURE  "KeynymAlias" /* OpenSSL's word for what a DER value is */
 
+/* The names by which our keys ask for our signatures. Under OpenSSL's own names it finds the default provider's first, hands
+ * it the key, is refused, and starts over with ours: at every signature. */
+#define KN_OSSL_ECDSA   "KEYNYM-ECDSA"
+#define KN_OSSL_RSA     "KEYNYM-RSA"
+#define KN_OSSL_ED25519 "KEYNYM-ED25519"
+
 typedef struct kn_ossl kn_ossl;
 
 /* The provider's entry point under a name of its own. Reads its settings from openssl.cnf. */

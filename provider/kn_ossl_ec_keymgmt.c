@@ -88,7 +88,7 @@ static int ec_export(void *key, int selection, OSSL_CALLBACK *callback, void *ca
 
 static const char *ec_query_operation_name(int operation)
 {
-    return operation == OSSL_OP_SIGNATURE ? "ECDSA" : NULL;
+    return operation == OSSL_OP_SIGNATURE ? KN_OSSL_ECDSA : NULL;
 }
 
 const OSSL_DISPATCH kn_ossl_ec_keymgmt[] = {

@@ -63,7 +63,7 @@ static int ed25519_export(void *key, int selection, OSSL_CALLBACK *callback, voi
 
 static const char *ed25519_query_operation_name(int operation)
 {
-    return operation == OSSL_OP_SIGNATURE ? "ED25519" : NULL;
+    return operation == OSSL_OP_SIGNATURE ? KN_OSSL_ED25519 : NULL;
 }
 
 const OSSL_DISPATCH kn_ossl_ed25519_keymgmt[] = {

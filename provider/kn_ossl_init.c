@@ -162,6 +162,10 @@ static const OSSL_ALGORITHM keymgmts[] = {
 };
 
 static const OSSL_ALGORITHM signatures[] = {
+    {KN_OSSL_ECDSA, KN_OSSL_PROPERTIES, kn_ossl_ecdsa, "Keynym ECDSA"},
+    {KN_OSSL_RSA, KN_OSSL_PROPERTIES, kn_ossl_rsa_signature, "Keynym RSA signatures"},
+    {KN_OSSL_ED25519, KN_OSSL_PROPERTIES, kn_ossl_ed25519, "Keynym Ed25519"},
+    /* for programs that ask by name */
     {"ECDSA", KN_OSSL_PROPERTIES, kn_ossl_ecdsa, "Keynym ECDSA"},
     {"RSA:rsaEncryption:1.2.840.113549.1.1.1", KN_OSSL_PROPERTIES, kn_ossl_rsa_signature, "Keynym RSA signatures"},
     {"ED25519:1.3.101.112", KN_OSSL_PROPERTIES, kn_ossl_ed25519, "Keynym Ed25519"},

@@ -74,7 +74,7 @@ static int rsa_export(void *key, int selection, OSSL_CALLBACK *callback, void *c
 
 static const char *rsa_query_operation_name(int operation)
 {
-    return operation == OSSL_OP_SIGNATURE ? "RSA" : NULL;
+    return operation == OSSL_OP_SIGNATURE ? KN_OSSL_RSA : NULL;
 }
 
 const OSSL_DISPATCH kn_ossl_rsa_keymgmt[] = {

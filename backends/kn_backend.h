@@ -29,7 +29,7 @@ typedef struct kn_backend {
      * asked before the first operation, and @ret_public is not written. */
     kn_err (*key_open)(void *state, const char *uri, const kn_public *expected, void **ret_key,
                        kn_public *ret_public);
-    kn_err (*key_generate)(void *state, const char *uri, const kn_alg *alg, void **ret_key,
+    kn_err (*key_generate)(void *state, const char *uri, const kn_key_spec *spec, void **ret_key,
                            kn_public *ret_public);
     void (*key_free)(void *key);
     /* @ret_signature: r | s for ECDSA, with room for KN_SIGNATURE_MAX. @ret_binding: 0 when the backend compared
@@ -37,6 +37,12 @@ typedef struct kn_backend {
      * again, and the face proves the first signature of each. */
     kn_err (*key_sign)(void *key, const kn_sign_how *how, const uint8_t *data, size_t length, uint8_t *ret_signature,
                        size_t *ret_length, unsigned *ret_binding);
+    /* @ret_good: false when the ciphertext has not the padding; that is no failure, takes no other path than success,
+     * and leaves nothing behind that tells them apart. */
+    kn_err (*key_decrypt)(void *key, const kn_decrypt_how *how, const uint8_t *data, size_t length, uint8_t *ret_plain,
+                          size_t *ret_length, bool *ret_good);
+    /* @point: the peer's, of the right length. */
+    kn_err (*key_derive)(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length);
     kn_err (*key_inspect)(void *key, kn_custody *ret_custody);
 
     kn_err (*cert_read_chain)(void *state, const char *uri, kn_certs *ret_certs);

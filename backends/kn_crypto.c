@@ -59,7 +59,10 @@ static EVP_PKEY *to_pkey(const kn_public *public)
     case KN_KEY_RSA:
         return rsa_pkey(public);
     case KN_KEY_ED25519:
-        return EVP_PKEY_new_raw_public_key_ex(libctx, "ED25519", NULL, public->point, public->point_length);
+    case KN_KEY_ED448:
+    case KN_KEY_X25519:
+    case KN_KEY_X448:
+        return EVP_PKEY_new_raw_public_key_ex(libctx, public->alg->group, NULL, public->point, public->point_length);
     }
     return NULL;
 }
@@ -113,6 +116,59 @@ bool kn_crypto_verify(const kn_public *public, const kn_sign_how *how, const uin
     EVP_PKEY_CTX_free(ctx);
     EVP_PKEY_free(pkey);
     ERR_pop_to_mark();
+    return good;
+}
+
+bool kn_crypto_public_valid(const kn_public *public)
+{
+    if (!have_libctx())
+        return false;
+    ERR_set_mark();
+    EVP_PKEY *pkey = to_pkey(public); /* for EC: refuses a point that is not on the curve */
+    EVP_PKEY_CTX *ctx = pkey ? EVP_PKEY_CTX_new_from_pkey(libctx, pkey, NULL) : NULL;
+    bool valid = ctx && EVP_PKEY_public_check(ctx) == 1;
+    EVP_PKEY_CTX_free(ctx);
+    EVP_PKEY_free(pkey);
+    ERR_pop_to_mark();
+    return valid;
+}
+
+static bool set_encryption(EVP_PKEY_CTX *ctx, const kn_decrypt_how *how)
+{
+    bool oaep = how->padding == KN_PAD_OAEP;
+    OSSL_PARAM params[5] = {{0}};
+    int n = 0;
+    char pkcs1[] = OSSL_PKEY_RSA_PAD_MODE_PKCSV15, oaep_name[] = OSSL_PKEY_RSA_PAD_MODE_OAEP;
+    params[n++] = OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_PAD_MODE, oaep ? oaep_name : pkcs1, 0);
+    if (oaep) {
+        params[n++] = OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_OAEP_DIGEST,
+                                                       (char *)(uintptr_t)how->digest->name, 0);
+        params[n++] = OSSL_PARAM_construct_utf8_string(OSSL_ASYM_CIPHER_PARAM_MGF1_DIGEST,
+                                                       (char *)(uintptr_t)how->mgf1->name, 0);
+    }
+    if (oaep && how->label_length)
+        params[n++] = OSSL_PARAM_construct_octet_string(OSSL_ASYM_CIPHER_PARAM_OAEP_LABEL,
+                                                        (void *)(uintptr_t)how->label, how->label_length);
+    params[n] = OSSL_PARAM_construct_end();
+    return EVP_PKEY_CTX_set_params(ctx, params) > 0;
+}
+
+bool kn_crypto_encrypt(const kn_public *public, const kn_decrypt_how *how, const uint8_t *plain, size_t length,
+                       uint8_t *ret_data, size_t *ret_length)
+{
+    if (!have_libctx())
+        return false;
+    ERR_set_mark();
+    EVP_PKEY *pkey = to_pkey(public);
+    EVP_PKEY_CTX *ctx = pkey ? EVP_PKEY_CTX_new_from_pkey(libctx, pkey, NULL) : NULL;
+    size_t written = KN_RSA_MAX;
+    bool good = ctx && EVP_PKEY_encrypt_init(ctx) > 0 && set_encryption(ctx, how) &&
+                EVP_PKEY_encrypt(ctx, ret_data, &written, plain, length) > 0;
+    EVP_PKEY_CTX_free(ctx);
+    EVP_PKEY_free(pkey);
+    ERR_pop_to_mark();
+    if (good)
+        *ret_length = written;
     return good;
 }
 

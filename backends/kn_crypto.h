@@ -14,6 +14,13 @@
 bool kn_crypto_verify(const kn_public *public, const kn_sign_how *how, const uint8_t *data, size_t length,
                       const uint8_t *signature, size_t signature_length);
 
+/* Is it a point of its curve (SP 800-56A section 5.6.2.3), or a possible RSA key? */
+bool kn_crypto_public_valid(const kn_public *public);
+
+/* Encrypts with an RSA key. @ret_data has room for KN_RSA_MAX bytes. */
+bool kn_crypto_encrypt(const kn_public *public, const kn_decrypt_how *how, const uint8_t *plain, size_t length,
+                       uint8_t *ret_data, size_t *ret_length);
+
 /* One certificate in DER and nothing after it; NULL when it is not that. */
 X509 *kn_crypto_certificate(const uint8_t *der, size_t length);
 

@@ -9,7 +9,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum kn_digest_id { KN_SHA1, KN_SHA224, KN_SHA256, KN_SHA384, KN_SHA512, KN_DIGEST_COUNT } kn_digest_id;
+typedef enum kn_digest_id {
+    KN_SHA1,
+    KN_SHA224,
+    KN_SHA256,
+    KN_SHA384,
+    KN_SHA512,
+    KN_SHA512_224,
+    KN_SHA512_256,
+    KN_SHA3_224,
+    KN_SHA3_256,
+    KN_SHA3_384,
+    KN_SHA3_512,
+    KN_DIGEST_COUNT
+} kn_digest_id;
 
 #define KN_DIGEST_INFO_MAX 19 /* bytes of a DigestInfo in front of the digest */
 #define KN_DIGEST_MAX      64 /* bytes of a digest */

@@ -54,7 +54,7 @@ KN_ERR_ROW(NO_PUBLIC, "the token has no public key for this private key",
 KN_ERR_ROW(NO_CERTIFICATE, "no certificate matches", "store it: keynym cert import --key URI FILE")
 KN_ERR_ROW(CERTIFICATE, "the certificate cannot be used", "have a certificate issued as docs/configuration.md says")
 KN_ERR_ROW(KEY_CHANGED, "another key stands where the alias points to", "make a new alias, or restore the key")
-KN_ERR_ROW(KEY_TYPE, "the type of this key is not supported", "use EC on P-256, P-384 or P-521, RSA of 2048, 3072 or 4096 bits, or Ed25519")
+KN_ERR_ROW(KEY_TYPE, "the type of this key is not supported", "use EC on P-256, P-384 or P-521, RSA of 2048, 3072 or 4096 bits, Ed25519, Ed448, X25519 or X448")
 KN_ERR_ROW(KEY_USE, "the key does not allow this use", "use a key that was made for it")
 KN_ERR_ROW(EXISTS, "an object of that name exists already", "choose another name, or delete the old one first")
 KN_ERR_ROW(CUSTODY, "the key is not held safely and was destroyed",
@@ -63,4 +63,8 @@ KN_ERR_ROW(MISMATCH, "the certificate does not match the key", "use the certific
 
 /* data */
 KN_ERR_ROW(DATA_SIZE, "the input has a size that the algorithm cannot take", "pass a digest of the right size")
+KN_ERR_ROW(DECRYPT, "the ciphertext does not decrypt with this key",
+           "use what was encrypted to this key, with the same padding, digests and label")
+KN_ERR_ROW(PEER, "the other side's public key cannot be used", "use a valid public key on the same curve")
+KN_ERR_ROW(SIGNATURE, "the signature is wrong", "check that data, signature and key belong together")
 KN_ERR_ROW(DIGEST, "this digest is not supported here", "use SHA-256, SHA-384 or SHA-512")

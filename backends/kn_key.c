@@ -2,6 +2,7 @@
 
 #include "kn_backend.h"
 #include "kn_crypto.h"
+#include "kn_decrypt.h"
 #include "kn_ecdsa.h"
 #include "kn_proc.h"
 
@@ -11,6 +12,7 @@
 
 struct kn_key {
     atomic_uint refs;
+    atomic_uint label; /* label_state: what the token does with the label of OAEP */
     atomic_uint proved; /* binding whose first signature was verified; 0: none yet */
     kn_ctx *ctx;
     const kn_backend *backend;
@@ -18,6 +20,8 @@ struct kn_key {
     char *uri;
     kn_public public;
 };
+
+enum label_state { LABEL_UNKNOWN, LABEL_HONOURED, LABEL_IGNORED };
 
 static kn_err key_new(kn_ctx *ctx, const char *uri, kn_key **ret_key)
 {
@@ -60,21 +64,44 @@ kn_err kn_key_open(kn_ctx *ctx, const kn_alias *alias, kn_key **ret_key)
     return kn_success();
 }
 
-kn_err kn_key_generate(kn_ctx *ctx, const char *uri, const kn_alg *alg, kn_key **ret_key)
+/* The uses that are meant; none when they are not of this kind of key. */
+static unsigned uses_of(const kn_key_spec *spec)
+{
+    if (spec->uses == 0)
+        return spec->alg->uses & KN_USE_SIGN ? KN_USE_SIGN : spec->alg->uses;
+    bool possible = !(spec->uses & ~spec->alg->uses) && !(spec->pss && spec->uses != KN_USE_SIGN);
+    return possible ? spec->uses : 0;
+}
+
+kn_err kn_key_make(kn_ctx *ctx, const char *uri, const kn_key_spec *spec, kn_key **ret_key)
 {
     kn_key *key = NULL;
+    kn_key_spec exact = *spec;
+    exact.uses = uses_of(spec);
+    if (exact.uses == 0)
+        return kn_fail(KN_E_KEY_USE, "a new %s%s key cannot be made for that; see docs/algorithms.md",
+                       spec->alg->name, spec->pss ? " PSS" : "");
     kn_err err = key_new(ctx, uri, &key);
     if (kn_failed(err))
         return err;
     kn_proc_enter();
-    err = key->backend->key_generate(kn_ctx_state(ctx, key->backend), uri, alg, &key->key, &key->public);
+    err = key->backend->key_generate(kn_ctx_state(ctx, key->backend), uri, &exact, &key->key, &key->public);
     kn_proc_leave();
     if (kn_failed(err)) {
         kn_key_unref(&key);
         return err;
     }
+    key->public.pss = spec->pss;
+    key->public.pss_digest = spec->pss_digest;
+    key->public.pss_mgf1 = spec->pss_mgf1;
+    key->public.pss_salt_min = spec->pss_salt_min;
     *ret_key = key;
     return kn_success();
+}
+
+kn_err kn_key_generate(kn_ctx *ctx, const char *uri, const kn_alg *alg, kn_key **ret_key)
+{
+    return kn_key_make(ctx, uri, &(kn_key_spec){.alg = alg}, ret_key);
 }
 
 kn_key *kn_key_ref(kn_key *key)
@@ -109,14 +136,46 @@ const char *kn_key_uri(const kn_key *key)
 
 const kn_sign_how kn_sign_ecdsa = {.scheme = KN_ECDSA};
 
-/* Does the scheme fit the key, and the input the scheme? */
-static kn_err check_input(const kn_alg *alg, const kn_sign_how *how, size_t length)
+static bool scheme_fits(kn_scheme scheme, kn_key_type type)
 {
-    static const kn_key_type type_of[] = {
-        [KN_ECDSA] = KN_KEY_EC, [KN_RSA_PKCS1] = KN_KEY_RSA, [KN_RSA_PSS] = KN_KEY_RSA, [KN_EDDSA] = KN_KEY_ED25519};
+    switch (scheme) {
+    case KN_ECDSA:
+        return type == KN_KEY_EC;
+    case KN_RSA_PKCS1:
+    case KN_RSA_PSS:
+        return type == KN_KEY_RSA;
+    case KN_EDDSA:
+        return type == KN_KEY_ED25519 || type == KN_KEY_ED448;
+    }
+    return false;
+}
+
+/* An RSA-PSS key signs with nothing else, and within its restrictions (RFC 4055 section 3.3). */
+static kn_err check_pss(const kn_public *public, const kn_sign_how *how)
+{
+    if (how->scheme != KN_RSA_PSS)
+        return kn_fail(KN_E_KEY_USE, "an RSA-PSS key signs with PSS only");
+    if (!public->pss_digest)
+        return kn_success();
+    if (how->digest != public->pss_digest || how->mgf1 != public->pss_mgf1)
+        return kn_fail(KN_E_DIGEST, "this RSA-PSS key is for %s with MGF1 of %s", public->pss_digest->name,
+                       public->pss_mgf1->name);
+    if (how->salt_bytes < public->pss_salt_min)
+        return kn_fail(KN_E_DATA_SIZE, "this RSA-PSS key is for salts of at least %zu bytes, not %zu",
+                       public->pss_salt_min, how->salt_bytes);
+    return kn_success();
+}
+
+/* Does the scheme fit the key, and the input the scheme? */
+static kn_err check_input(const kn_public *public, const kn_sign_how *how, size_t length)
+{
+    const kn_alg *alg = public->alg;
     size_t least = 0, most = 0;
-    if (type_of[how->scheme] != alg->type)
+    if (!scheme_fits(how->scheme, alg->type))
         return kn_fail(KN_E_KEY_USE, "a signature scheme of another type of key than %s", alg->name);
+    kn_err err = public->pss ? check_pss(public, how) : kn_success();
+    if (kn_failed(err))
+        return err;
     switch (how->scheme) {
     case KN_ECDSA:
         least = 20;
@@ -163,7 +222,7 @@ kn_err kn_key_sign(kn_key *key, const kn_sign_how *how, const uint8_t *data, siz
     uint8_t raw[KN_SIGNATURE_MAX], done[KN_SIGNATURE_MAX];
     size_t raw_length = 0, done_length = 0;
     unsigned binding = 0;
-    kn_err err = check_input(key->public.alg, how, length);
+    kn_err err = check_input(&key->public, how, length);
     if (kn_failed(err))
         return err;
     kn_proc_enter();
@@ -181,6 +240,102 @@ kn_err kn_key_sign(kn_key *key, const kn_sign_how *how, const uint8_t *data, siz
     memcpy(ret_signature, done, done_length);
     *ret_length = done_length;
     return kn_success();
+}
+
+static kn_err check_ciphertext(const kn_alg *alg, const kn_decrypt_how *how, size_t length)
+{
+    if (alg->type != KN_KEY_RSA)
+        return kn_fail(KN_E_KEY_USE, "a %s key cannot decrypt", alg->name);
+    if (length != alg->coord_bytes)
+        return kn_fail(KN_E_DATA_SIZE, "a ciphertext of %s has %zu bytes, not %zu", alg->name, alg->coord_bytes, length);
+    if (how->padding == KN_PAD_OAEP && (!how->digest || !how->mgf1))
+        return kn_fail(KN_E_DIGEST, "OAEP needs a digest");
+    if (how->label_length > KN_OAEP_LABEL_MAX)
+        return kn_fail(KN_E_DATA_SIZE, "an OAEP label of %zu bytes, at most %d", how->label_length, KN_OAEP_LABEL_MAX);
+    return kn_success();
+}
+
+/* SoftHSM 2.6 ignores the label, so that what was encrypted for another purpose decrypts. Asked once for each key: a
+ * ciphertext without label must not decrypt with one. */
+static kn_err prove_label(kn_key *key, const kn_decrypt_how *how)
+{
+    uint8_t probe[16], data[KN_RSA_MAX], plain[KN_RSA_MAX];
+    kn_decrypt_how without = *how;
+    size_t length, ignored;
+    bool good = false;
+    char shown[200];
+    without.label_length = 0;
+    if (atomic_load(&key->label) == LABEL_UNKNOWN) {
+        if (!kn_crypto_random(probe, sizeof probe) ||
+            !kn_crypto_encrypt(&key->public, &without, probe, sizeof probe, data, &length))
+            return kn_fail(KN_E_CRYPTO, "a ciphertext to try OAEP labels with");
+        kn_proc_enter();
+        kn_err err = key->backend->key_decrypt(key->key, how, data, length, plain, &ignored, &good);
+        kn_proc_leave();
+        if (kn_failed(err))
+            return err;
+        atomic_store(&key->label, good ? LABEL_IGNORED : LABEL_HONOURED);
+    }
+    if (atomic_load(&key->label) == LABEL_HONOURED)
+        return kn_success();
+    kn_uri_redact(key->uri, shown, sizeof shown);
+    return kn_fail(KN_E_TOKEN_CANNOT, "OAEP with a label: the token of '%s' ignores the label", shown);
+}
+
+kn_err kn_key_decrypt(kn_key *key, const kn_decrypt_how *how, const uint8_t *data, size_t length, uint8_t *ret_plain,
+                      size_t *ret_length)
+{
+    kn_decrypted out = {.length = 0};
+    kn_err err = check_ciphertext(key->public.alg, how, length);
+    if (!kn_failed(err) && key->public.pss)
+        err = kn_fail(KN_E_KEY_USE, "an RSA-PSS key only signs");
+    if (!kn_failed(err) && how->padding != KN_PAD_OAEP)
+        err = kn_decrypt_prepare(how, &key->public, data, &out);
+    if (!kn_failed(err) && how->label_length)
+        err = prove_label(key, how);
+    if (kn_failed(err))
+        return err;
+    kn_proc_enter();
+    err = key->backend->key_decrypt(key->key, how, data, length, out.plain, &out.length, &out.good);
+    kn_proc_leave();
+    if (!kn_failed(err) && how->padding == KN_PAD_OAEP && !out.good)
+        err = kn_fail(KN_E_DECRYPT, "OAEP with %s and MGF1 of %s", how->digest->name, how->mgf1->name);
+    if (!kn_failed(err)) {
+        if (how->padding != KN_PAD_OAEP)
+            kn_decrypt_finish(how, key->public.alg->coord_bytes, &out);
+        memcpy(ret_plain, out.plain, KN_RSA_MAX);
+        *ret_length = out.length;
+    }
+    explicit_bzero(&out, sizeof out);
+    return err;
+}
+
+kn_err kn_key_derive(kn_key *key, const kn_public *peer, uint8_t *ret_secret, size_t *ret_length)
+{
+    const kn_alg *alg = key->public.alg;
+    uint8_t secret[KN_EC_COORD_MAX], any = 0;
+    size_t length = 0;
+    if (!(alg->uses & KN_USE_DERIVE))
+        return kn_fail(KN_E_KEY_USE, "a %s key cannot derive", alg->name);
+    if (peer->alg != alg)
+        return kn_fail(KN_E_PEER, "the key is %s, the peer's is %s", alg->name, peer->alg->name);
+    if (!kn_crypto_public_valid(peer))
+        return kn_fail(KN_E_PEER, "not a point of %s", alg->name);
+    kn_proc_enter();
+    kn_err err = key->backend->key_derive(key->key, peer->point, peer->point_length, secret, &length);
+    kn_proc_leave();
+    if (!kn_failed(err) && length != alg->coord_bytes)
+        err = kn_fail(KN_E_KEY_CHANGED, "a secret of %zu bytes does not fit %s", length, alg->name);
+    for (size_t i = 0; !kn_failed(err) && i < length; i++)
+        any |= secret[i];
+    if (!kn_failed(err) && any == 0) /* RFC 7748 section 6: a point of small order */
+        err = kn_fail(KN_E_PEER, "the secret with the peer's %s key is zero", alg->name);
+    if (!kn_failed(err)) {
+        memcpy(ret_secret, secret, length);
+        *ret_length = length;
+    }
+    explicit_bzero(secret, sizeof secret);
+    return err;
 }
 
 kn_err kn_key_inspect(kn_key *key, kn_custody *ret_custody)

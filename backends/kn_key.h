@@ -19,9 +19,21 @@ typedef struct kn_key kn_key;
  * Borrows @alias. Returns a reference in @ret_key; untouched on failure. */
 KN_MUST_CHECK kn_err kn_key_open(kn_ctx *ctx, const kn_alias *alias, kn_key **ret_key);
 
+/* What a new key is to be. */
+typedef struct kn_key_spec {
+    const kn_alg *alg;
+    unsigned uses; /* of kn_use; 0: to sign, or to derive where the kind of key can do nothing else */
+    bool pss;      /* RSA: for PSS only. The restrictions go to the public key; a token holds none of them. */
+    const kn_digest *pss_digest, *pss_mgf1;
+    size_t pss_salt_min;
+} kn_key_spec;
+
 /* Makes a key pair on the token that @uri names, under the URI's object (label) and id (a random one when
- * absent). The private key is sensitive and not extractable; it is read back, and a key that does not pass
- * is destroyed (KN_E_CUSTODY). KN_E_EXISTS when a key of that label or id is there. */
+ * absent). The private key is sensitive and not extractable, and may be used for what @spec says and nothing else; it
+ * is read back, and a key that does not pass is destroyed (KN_E_CUSTODY). KN_E_EXISTS when a key of that label or id
+ * is there; KN_E_KEY_USE for uses that this kind of key has not. */
+KN_MUST_CHECK kn_err kn_key_make(kn_ctx *ctx, const char *uri, const kn_key_spec *spec, kn_key **ret_key);
+/* The same for the usual uses. */
 KN_MUST_CHECK kn_err kn_key_generate(kn_ctx *ctx, const char *uri, const kn_alg *alg, kn_key **ret_key);
 
 kn_key *kn_key_ref(kn_key *key);
@@ -53,6 +65,35 @@ extern const kn_sign_how kn_sign_ecdsa; /* {KN_ECDSA} */
  * kn_key_public(): the signature is not handed out then. */
 KN_MUST_CHECK kn_err kn_key_sign(kn_key *key, const kn_sign_how *how, const uint8_t *data, size_t length,
                                  uint8_t *ret_signature, size_t *ret_length);
+
+typedef enum kn_padding { KN_PAD_PKCS1, KN_PAD_OAEP, KN_PAD_TLS } kn_padding;
+
+/* How an RSA key decrypts.
+ *   PAD_PKCS1  PKCS#1 v1.5. A ciphertext whose padding is wrong does not fail: the result is a made-up message, always
+ *              the same for it in this process (and a random one for each process), so that nobody can tell (implicit rejection)
+ *   PAD_OAEP   @digest, @mgf1 and @label
+ *   PAD_TLS    PKCS#1 v1.5 around the 48 bytes of a TLS 1.2 premaster secret, which begins with @tls_version, or with
+ *              @tls_version_too when that is not 0; 48 random bytes when it does not */
+typedef struct kn_decrypt_how {
+    kn_padding padding;
+    const kn_digest *digest, *mgf1;
+    const uint8_t *label; /* borrowed */
+    size_t label_length;
+    unsigned tls_version, tls_version_too;
+} kn_decrypt_how;
+
+#define KN_PREMASTER_BYTES 48
+#define KN_OAEP_LABEL_MAX  1024 /* bytes */
+
+/* Decrypts in the token. @ret_plain has room for KN_RSA_MAX bytes, all of which may be written. KN_E_DECRYPT is the one
+ * error for an OAEP ciphertext that is not one. The caller wipes. */
+KN_MUST_CHECK kn_err kn_key_decrypt(kn_key *key, const kn_decrypt_how *how, const uint8_t *data, size_t length,
+                                    uint8_t *ret_plain, size_t *ret_length);
+
+/* ECDH (SP 800-56A: the x coordinate; X25519 and X448: RFC 7748), in the token. KN_E_PEER when @peer is not a valid
+ * public key of the same curve. @ret_secret has room for KN_EC_COORD_MAX bytes and gets alg->coord_bytes. The caller
+ * wipes. */
+KN_MUST_CHECK kn_err kn_key_derive(kn_key *key, const kn_public *peer, uint8_t *ret_secret, size_t *ret_length);
 
 typedef enum kn_fact { KN_FACT_UNKNOWN, KN_FACT_NO, KN_FACT_YES } kn_fact;
 

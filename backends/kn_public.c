@@ -1,6 +1,7 @@
 #include "kn_public.h"
 
 #include "kn_crypto.h"
+#include "kn_pss.h"
 
 #include <openssl/asn1t.h>
 #include <openssl/x509.h>
@@ -103,6 +104,21 @@ static kn_err from_rsa_key(const uint8_t *der, size_t length, kn_public *ret_pub
     return err;
 }
 
+static kn_err from_pss_key(int type, const void *parameters, const uint8_t *key, size_t key_length,
+                           kn_public *ret_public)
+{
+    kn_public public;
+    kn_err err = from_rsa_key(key, key_length, &public);
+    if (kn_failed(err))
+        return err;
+    public.pss = true;
+    if (type != V_ASN1_UNDEF)
+        err = kn_pss_get(type, parameters, &public.pss_digest, &public.pss_mgf1, &public.pss_salt_min);
+    if (!kn_failed(err))
+        *ret_public = public;
+    return err;
+}
+
 static kn_err from_ec_parts(int type, const void *parameters, const uint8_t *key, size_t key_length,
                             kn_public *ret_public)
 {
@@ -120,6 +136,17 @@ static kn_err from_ec_parts(int type, const void *parameters, const uint8_t *key
     return set_point(alg, key, key_length, ret_public);
 }
 
+/* The curves of RFC 8410, whose identifier is that of the algorithm. */
+static const kn_alg *bare_alg(const ASN1_OBJECT *oid)
+{
+    uint8_t der[KN_ALG_OID_MAX], *end = der;
+    int length = i2d_ASN1_OBJECT(oid, NULL);
+    if (length <= 0 || (size_t)length > sizeof der)
+        return NULL;
+    const kn_alg *alg = kn_alg_by_oid(der, (size_t)i2d_ASN1_OBJECT(oid, &end));
+    return alg && alg->type != KN_KEY_EC ? alg : NULL;
+}
+
 static kn_err from_parts(const X509_ALGOR *algorithm, const uint8_t *key, size_t key_length, kn_public *ret_public)
 {
     const ASN1_OBJECT *oid;
@@ -131,8 +158,11 @@ static kn_err from_parts(const X509_ALGOR *algorithm, const uint8_t *key, size_t
         return from_ec_parts(type, parameters, key, key_length, ret_public);
     if (nid == NID_rsaEncryption)
         return from_rsa_key(key, key_length, ret_public);
-    if (nid == NID_ED25519)
-        return set_point(kn_alg_by_name("ED25519"), key, key_length, ret_public);
+    if (nid == NID_rsassaPss)
+        return from_pss_key(type, parameters, key, key_length, ret_public);
+    const kn_alg *bare = bare_alg(oid);
+    if (bare)
+        return set_point(bare, key, key_length, ret_public);
     return kn_fail(KN_E_KEY_TYPE, "algorithm %s", nid == NID_undef ? "unknown" : OBJ_nid2sn(nid));
 }
 
@@ -194,9 +224,22 @@ static bool set_algorithm(X509_ALGOR *algorithm, const kn_public *public)
         ASN1_OBJECT_free(curve);
         return false;
     case KN_KEY_RSA:
+        if (public->pss && public->pss_digest)
+            return kn_pss_set(algorithm, public->pss_digest, public->pss_mgf1, public->pss_salt_min);
+        if (public->pss)
+            return X509_ALGOR_set0(algorithm, OBJ_nid2obj(NID_rsassaPss), V_ASN1_UNDEF, NULL);
         return X509_ALGOR_set0(algorithm, OBJ_nid2obj(NID_rsaEncryption), V_ASN1_NULL, NULL);
     case KN_KEY_ED25519:
-        return X509_ALGOR_set0(algorithm, OBJ_nid2obj(NID_ED25519), V_ASN1_UNDEF, NULL);
+    case KN_KEY_ED448:
+    case KN_KEY_X25519:
+    case KN_KEY_X448: /* RFC 8410: the curve's identifier, no parameters */
+        curve = d2i_ASN1_OBJECT(NULL, &oid, (long)public->alg->oid_length);
+        if (!curve)
+            return false;
+        if (X509_ALGOR_set0(algorithm, curve, V_ASN1_UNDEF, NULL))
+            return true;
+        ASN1_OBJECT_free(curve);
+        return false;
     }
     return false;
 }

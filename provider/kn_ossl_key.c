@@ -35,7 +35,10 @@ const char *kn_ossl_key_type(const kn_public *public)
     case KN_KEY_RSA:
         return "RSA";
     case KN_KEY_ED25519:
-        return "ED25519";
+    case KN_KEY_ED448:
+    case KN_KEY_X25519:
+    case KN_KEY_X448:
+        return public->alg->group;
     }
     return NULL;
 }

@@ -1,5 +1,6 @@
 /* Making a key that never was outside, and proving it. */
 #include "p11_key.h"
+#include "p11_mechanism.h"
 
 #include "../kn_crypto.h"
 #include "../kn_log.h"
@@ -8,17 +9,6 @@
 #include <string.h>
 
 static const CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-
-static const struct {
-    CK_MECHANISM_TYPE type;
-    const char *name;
-    bool generates; /* a key pair of a kind that we make */
-} mechanisms[] = {
-    {CKM_EC_KEY_PAIR_GEN, "EC_KEY_PAIR_GEN", true},
-    {CKM_EC_EDWARDS_KEY_PAIR_GEN, "EC_EDWARDS_KEY_PAIR_GEN", true},
-    {CKM_RSA_PKCS_KEY_PAIR_GEN, "RSA_PKCS_KEY_PAIR_GEN", true},
-    {CKM_RSA_X9_31_KEY_PAIR_GEN, "RSA_X9_31_KEY_PAIR_GEN", true},
-};
 
 static kn_fact fact_of(p11_call *call, CK_OBJECT_HANDLE handle, CK_ATTRIBUTE_TYPE type)
 {
@@ -44,11 +34,11 @@ static void read_mechanism(p11_call *call, CK_OBJECT_HANDLE handle, kn_custody *
         return;
     }
     (void)snprintf(out->mechanism, sizeof out->mechanism, "0x%lx", type);
-    for (size_t i = 0; i < sizeof mechanisms / sizeof *mechanisms; i++)
-        if (mechanisms[i].type == type) {
-            (void)snprintf(out->mechanism, sizeof out->mechanism, "%s", mechanisms[i].name);
-            out->generated_here = mechanisms[i].generates ? KN_FACT_YES : KN_FACT_NO;
-        }
+    const p11_mechanism *row = p11_mechanism_row(type);
+    if (row)
+        (void)snprintf(out->mechanism, sizeof out->mechanism, "%s", row->name);
+    if (row && row->generates)
+        out->generated_here = KN_FACT_YES;
 }
 
 kn_err p11_custody_read(p11_call *call, CK_OBJECT_HANDLE handle, kn_custody *ret_custody)
@@ -101,59 +91,98 @@ typedef struct pair {
     CK_OBJECT_HANDLE private, public;
 } pair;
 
-/* What the public template says of the key's kind; returns the mechanism. */
-static CK_MECHANISM_TYPE fill_kind(const kn_alg *alg, CK_ULONG *bits, CK_ATTRIBUTE *template, CK_ULONG *count)
+/* SoftHSM 2.6 makes keys for X25519 and X448 with the mechanism of Edwards curves. */
+static CK_MECHANISM_TYPE mechanism_for(p11_token *token, const kn_alg *alg)
 {
-    static const CK_BYTE f4[] = {1, 0, 1};
     switch (alg->type) {
     case KN_KEY_EC:
-    case KN_KEY_ED25519:
-        template[(*count)++] = p11_attribute(CKA_EC_PARAMS, alg->oid, alg->oid_length);
-        break;
+        return CKM_EC_KEY_PAIR_GEN;
     case KN_KEY_RSA:
+        return CKM_RSA_PKCS_KEY_PAIR_GEN;
+    case KN_KEY_ED25519:
+    case KN_KEY_ED448:
+        return CKM_EC_EDWARDS_KEY_PAIR_GEN;
+    case KN_KEY_X25519:
+    case KN_KEY_X448:
+        break;
+    }
+    return p11_mechanism_offered(token, CKM_EC_MONTGOMERY_KEY_PAIR_GEN, CKF_GENERATE_KEY_PAIR)
+               ? CKM_EC_MONTGOMERY_KEY_PAIR_GEN
+               : CKM_EC_EDWARDS_KEY_PAIR_GEN;
+}
+
+/* What the public template says of the key's kind. */
+static void fill_kind(const kn_alg *alg, CK_ULONG *bits, CK_ATTRIBUTE *template, CK_ULONG *count)
+{
+    static const CK_BYTE f4[] = {1, 0, 1};
+    if (alg->type == KN_KEY_RSA) {
         *bits = alg->key_bits;
         template[(*count)++] = p11_attribute(CKA_MODULUS_BITS, bits, sizeof *bits);
         template[(*count)++] = p11_attribute(CKA_PUBLIC_EXPONENT, f4, sizeof f4);
-        return CKM_RSA_PKCS_KEY_PAIR_GEN;
+    } else {
+        template[(*count)++] = p11_attribute(CKA_EC_PARAMS, alg->oid, alg->oid_length);
     }
-    return alg->type == KN_KEY_EC ? CKM_EC_KEY_PAIR_GEN : CKM_EC_EDWARDS_KEY_PAIR_GEN;
 }
 
-static CK_RV generate_pair(p11_call *call, const kn_alg *alg, const CK_ATTRIBUTE *id, const CK_ATTRIBUTE *label,
-                           bool say_unextractable, pair *ret_pair)
+/* What a token may refuse to be told. */
+typedef struct said {
+    bool unextractable, pss_only;
+} said;
+
+static CK_RV generate_pair(p11_call *call, const kn_key_spec *spec, const CK_ATTRIBUTE *id, const CK_ATTRIBUTE *label,
+                           said say, pair *ret_pair)
 {
-    CK_ULONG bits, public_count = 5;
+    static const CK_MECHANISM_TYPE pss_mechanisms[] = {CKM_RSA_PKCS_PSS};
+    const CK_BBOOL *sign = spec->uses & KN_USE_SIGN ? &yes : &no, *decrypt = spec->uses & KN_USE_DECRYPT ? &yes : &no,
+                   *derive = spec->uses & KN_USE_DERIVE ? &yes : &no;
+    CK_ULONG bits, public_count = 6;
     CK_ATTRIBUTE public[8] = {
         p11_attribute(CKA_TOKEN, &yes, sizeof yes),
         p11_attribute(CKA_PRIVATE, &no, sizeof no),
-        p11_attribute(CKA_VERIFY, &yes, sizeof yes),
+        p11_attribute(CKA_VERIFY, sign, sizeof *sign),
+        p11_attribute(CKA_ENCRYPT, decrypt, sizeof *decrypt),
         *id,
         *label,
     };
-    CK_MECHANISM mechanism = {fill_kind(alg, &bits, public, &public_count), NULL, 0};
-    CK_ATTRIBUTE private[] = {
+    CK_MECHANISM mechanism = {mechanism_for(call->token, spec->alg), NULL, 0};
+    fill_kind(spec->alg, &bits, public, &public_count);
+    CK_ULONG private_count = 9;
+    CK_ATTRIBUTE private[11] = {
         p11_attribute(CKA_TOKEN, &yes, sizeof yes),
         p11_attribute(CKA_PRIVATE, &yes, sizeof yes),
         p11_attribute(CKA_SENSITIVE, &yes, sizeof yes),
-        p11_attribute(CKA_SIGN, &yes, sizeof yes),
-        p11_attribute(CKA_DECRYPT, &no, sizeof no),
+        p11_attribute(CKA_SIGN, sign, sizeof *sign),
+        p11_attribute(CKA_DECRYPT, decrypt, sizeof *decrypt),
         p11_attribute(CKA_UNWRAP, &no, sizeof no),
-        p11_attribute(CKA_DERIVE, &no, sizeof no),
+        p11_attribute(CKA_DERIVE, derive, sizeof *derive),
         *id,
         *label,
-        p11_attribute(CKA_EXTRACTABLE, &no, sizeof no), /* last, because it may have to be left out */
     };
-    CK_ULONG private_count = sizeof private / sizeof *private - (say_unextractable ? 0 : 1);
+    if (say.unextractable)
+        private[private_count++] = p11_attribute(CKA_EXTRACTABLE, &no, sizeof no);
+    if (say.pss_only)
+        private[private_count++] = p11_attribute(CKA_ALLOWED_MECHANISMS, pss_mechanisms, sizeof pss_mechanisms);
     return call->token->module->fn->C_GenerateKeyPair(call->session, &mechanism, public, public_count, private,
                                                       private_count, &ret_pair->public, &ret_pair->private);
 }
 
 /* A YubiKey refuses an explicit CKA_EXTRACTABLE, which it always sets itself: once more without, and the proof
- * afterwards decides. */
+ * afterwards decides. CKA_ALLOWED_MECHANISMS is left out likewise: then only the alias says that the key is for PSS. */
 static bool refuses_attribute(CK_RV rv)
 {
     return rv == CKR_ATTRIBUTE_VALUE_INVALID || rv == CKR_ATTRIBUTE_TYPE_INVALID ||
            rv == CKR_TEMPLATE_INCONSISTENT || rv == CKR_ATTRIBUTE_READ_ONLY;
+}
+
+static CK_RV generate_as_told(p11_call *call, const kn_key_spec *spec, const CK_ATTRIBUTE *id,
+                              const CK_ATTRIBUTE *label, pair *ret_pair)
+{
+    static const said tries[] = {{true, true}, {false, true}, {true, false}, {false, false}};
+    CK_RV rv = CKR_TEMPLATE_INCONSISTENT;
+    for (size_t i = 0; i < sizeof tries / sizeof *tries && refuses_attribute(rv); i++)
+        if (spec->pss || !tries[i].pss_only)
+            rv = generate_pair(call, spec, id, label, tries[i], ret_pair);
+    return rv;
 }
 
 static kn_err prove(p11_call *call, const pair *made, const kn_alg *alg, kn_public *ret_public)
@@ -174,12 +203,15 @@ static kn_err prove(p11_call *call, const pair *made, const kn_alg *alg, kn_publ
     return err;
 }
 
-static kn_err generate_in(p11_call *call, const p11_uri *uri, const kn_alg *alg, kn_public *ret_public)
+static kn_err generate_in(p11_call *call, const p11_uri *uri, const kn_key_spec *spec, kn_public *ret_public)
 {
     uint8_t random_id[16];
     CK_ATTRIBUTE id = uri->id, label = uri->label;
     pair made = {0};
-    kn_err err = must_be_free(call, uri);
+    CK_MECHANISM_TYPE mechanism = mechanism_for(call->token, spec->alg);
+    kn_err err = p11_mechanism_check(call->token, mechanism, CKF_GENERATE_KEY_PAIR);
+    if (!kn_failed(err))
+        err = must_be_free(call, uri);
     if (kn_failed(err))
         return err;
     if (!id.pValue) {
@@ -189,12 +221,12 @@ static kn_err generate_in(p11_call *call, const p11_uri *uri, const kn_alg *alg,
     }
     if (!label.pValue)
         label = p11_attribute(CKA_LABEL, "", 0);
-    CK_RV rv = generate_pair(call, alg, &id, &label, true, &made);
-    if (refuses_attribute(rv))
-        rv = generate_pair(call, alg, &id, &label, false, &made);
+    CK_RV rv = generate_as_told(call, spec, &id, &label, &made);
+    if (rv == CKR_MECHANISM_INVALID)
+        return p11_mechanism_fail(call->token, mechanism, CKF_GENERATE_KEY_PAIR, "C_GenerateKeyPair", rv, "");
     if (rv != CKR_OK)
         return p11_fail("C_GenerateKeyPair", call->token->label, rv);
-    err = prove(call, &made, alg, ret_public);
+    err = prove(call, &made, spec->alg, ret_public);
     if (kn_failed(err)) {
         CK_FUNCTION_LIST *fn = call->token->module->fn;
         CK_RV gone = fn->C_DestroyObject(call->session, made.private);
@@ -205,7 +237,7 @@ static kn_err generate_in(p11_call *call, const p11_uri *uri, const kn_alg *alg,
     return err;
 }
 
-kn_err p11_key_generate(void *state, const char *uri, const kn_alg *alg, void **ret_key, kn_public *ret_public)
+kn_err p11_key_generate(void *state, const char *uri, const kn_key_spec *spec, void **ret_key, kn_public *ret_public)
 {
     p11_key *key = NULL;
     p11_token *token;
@@ -224,7 +256,7 @@ kn_err p11_key_generate(void *state, const char *uri, const kn_alg *alg, void **
         return err;
     }
     p11_call call = {.token = token, .session = session.handle};
-    err = generate_in(&call, key->uri, alg, &key->expected);
+    err = generate_in(&call, key->uri, spec, &key->expected);
     p11_session_give(token, &session, true);
     if (kn_failed(err)) {
         p11_key_free(key);

@@ -42,7 +42,10 @@ void p11_key_free(void *key);
 kn_err p11_key_sign(void *key, const kn_sign_how *how, const uint8_t *data, size_t length, uint8_t *ret_signature,
                     size_t *ret_length, unsigned *ret_binding);
 kn_err p11_key_inspect(void *key, kn_custody *ret_custody);
-kn_err p11_key_generate(void *state, const char *uri, const kn_alg *alg, void **ret_key, kn_public *ret_public);
+kn_err p11_key_decrypt(void *key, const kn_decrypt_how *how, const uint8_t *data, size_t length, uint8_t *ret_plain,
+                       size_t *ret_length, bool *ret_good);
+kn_err p11_key_derive(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length);
+kn_err p11_key_generate(void *state, const char *uri, const kn_key_spec *spec, void **ret_key, kn_public *ret_public);
 
 /* Finds the one private key that @uri names, in an open session, and what the token tells of its public part:
  * *ret_has_public is false when it tells none. */
@@ -54,6 +57,9 @@ KN_MUST_CHECK kn_err p11_key_run(p11_key *key,
                                  p11_step (*step)(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle,
                                                   void *arg),
                                  void *arg, unsigned *ret_binding);
+
+/* CKA_ALWAYS_AUTHENTICATE: the PIN once more, inside the operation. */
+KN_MUST_CHECK kn_err p11_key_authenticate(p11_key *key, p11_call *call);
 
 /* Reads the six facts, and names, of one private key object. */
 KN_MUST_CHECK kn_err p11_custody_read(p11_call *call, CK_OBJECT_HANDLE handle, kn_custody *ret_custody);

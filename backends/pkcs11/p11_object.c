@@ -1,4 +1,5 @@
 #include "p11_object.h"
+#include "p11_mechanism.h"
 
 #include "../kn_cert.h"
 
@@ -48,11 +49,22 @@ static bool partly_read(CK_RV rv)
            rv == CKR_BUFFER_TOO_SMALL;
 }
 
+/* Is there a list, of nothing but PSS? */
+static bool only_pss(const CK_MECHANISM_TYPE *allowed, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (allowed[i] != CKM_RSA_PKCS_PSS && !(allowed[i] >= CKM_SHA256_RSA_PKCS_PSS && allowed[i] <= CKM_SHA512_RSA_PKCS_PSS) &&
+            allowed[i] != CKM_SHA1_RSA_PKCS_PSS && allowed[i] != CKM_SHA224_RSA_PKCS_PSS)
+            return false;
+    return count > 0;
+}
+
 kn_err p11_object_read(p11_call *call, CK_OBJECT_HANDLE handle, p11_object *ret_object)
 {
     p11_object object = {.handle = handle, .class = CKO_VENDOR_DEFINED, .key_type = CKK_VENDOR_DEFINED};
     CK_BBOOL always = CK_FALSE;
-    enum { CLASS, TYPE, ID, LABEL, PARAMS, POINT, MODULUS, EXPONENT, ALWAYS, COUNT };
+    CK_MECHANISM_TYPE allowed[16];
+    enum { CLASS, TYPE, ID, LABEL, PARAMS, POINT, MODULUS, EXPONENT, ALWAYS, ALLOWED, COUNT };
     CK_ATTRIBUTE t[COUNT] = {
         [CLASS] = {CKA_CLASS, &object.class, sizeof object.class},
         [TYPE] = {CKA_KEY_TYPE, &object.key_type, sizeof object.key_type},
@@ -63,6 +75,7 @@ kn_err p11_object_read(p11_call *call, CK_OBJECT_HANDLE handle, p11_object *ret_
         [MODULUS] = {CKA_MODULUS, object.modulus, sizeof object.modulus},
         [EXPONENT] = {CKA_PUBLIC_EXPONENT, object.exponent, sizeof object.exponent},
         [ALWAYS] = {CKA_ALWAYS_AUTHENTICATE, &always, sizeof always},
+        [ALLOWED] = {CKA_ALLOWED_MECHANISMS, allowed, sizeof allowed},
     };
     CK_RV rv = call->token->module->fn->C_GetAttributeValue(call->session, handle, t, COUNT);
     if (!partly_read(rv))
@@ -78,6 +91,7 @@ kn_err p11_object_read(p11_call *call, CK_OBJECT_HANDLE handle, p11_object *ret_
     object.modulus_length = filled(&t[MODULUS], sizeof object.modulus);
     object.exponent_length = filled(&t[EXPONENT], sizeof object.exponent);
     object.always_authenticate = filled(&t[ALWAYS], sizeof always) == sizeof always && always;
+    object.pss_only = only_pss(allowed, filled(&t[ALLOWED], sizeof allowed) / sizeof *allowed);
     *ret_object = object;
     return kn_success();
 }
@@ -112,10 +126,14 @@ kn_err p11_object_public(p11_call *call, const p11_object *object, kn_public *re
 {
     if (object->class == CKO_CERTIFICATE)
         return certificate_public(call, object->handle, ret_public);
-    if (object->key_type == CKK_RSA)
-        return kn_public_from_rsa(object->modulus, object->modulus_length, object->exponent, object->exponent_length,
-                                  ret_public);
-    if (object->key_type != CKK_EC && object->key_type != CKK_EC_EDWARDS)
+    if (object->key_type == CKK_RSA) {
+        kn_err err = kn_public_from_rsa(object->modulus, object->modulus_length, object->exponent,
+                                        object->exponent_length, ret_public);
+        if (!kn_failed(err))
+            ret_public->pss = object->pss_only;
+        return err;
+    }
+    if (object->key_type != CKK_EC && object->key_type != CKK_EC_EDWARDS && object->key_type != CKK_EC_MONTGOMERY)
         return kn_fail(KN_E_KEY_TYPE, "CKA_KEY_TYPE 0x%lx on token '%s'", object->key_type, call->token->label);
     const kn_alg *alg = kn_alg_by_oid(object->ec_params, object->ec_params_length);
     if (!alg)

@@ -22,6 +22,7 @@ typedef struct p11_object {
     CK_BYTE modulus[KN_RSA_MAX + 1], exponent[KN_RSA_EXPONENT_MAX + 1]; /* one leading zero is allowed */
     size_t modulus_length, exponent_length;
     bool always_authenticate;
+    bool pss_only; /* CKA_ALLOWED_MECHANISMS names only mechanisms of RSA-PSS */
 } p11_object;
 
 /* What every call on a session needs: for short argument lists and whole messages. */

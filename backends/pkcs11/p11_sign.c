@@ -1,21 +1,14 @@
 /* Signing: which mechanism, and the two calls. */
 #include "p11_key.h"
+#include "p11_mechanism.h"
 
+#include <stdio.h>
 #include <string.h>
-
-/* The digests as Cryptoki names them. */
-static const struct {
-    CK_MECHANISM_TYPE hash;
-    CK_ULONG mgf1;
-} digests[KN_DIGEST_COUNT] = {
-    [KN_SHA1] = {CKM_SHA_1, CKG_MGF1_SHA1},       [KN_SHA224] = {CKM_SHA224, CKG_MGF1_SHA224},
-    [KN_SHA256] = {CKM_SHA256, CKG_MGF1_SHA256}, [KN_SHA384] = {CKM_SHA384, CKG_MGF1_SHA384},
-    [KN_SHA512] = {CKM_SHA512, CKG_MGF1_SHA512},
-};
 
 typedef struct signing {
     CK_MECHANISM mechanism;
     CK_RSA_PKCS_PSS_PARAMS pss;
+    char parameters[80]; /* for a message */
     const uint8_t *data;
     size_t length;
     uint8_t prefixed[KN_DIGEST_INFO_MAX + KN_DIGEST_MAX];
@@ -23,8 +16,7 @@ typedef struct signing {
     size_t room, *ret_length;
 } signing;
 
-/* CKA_ALWAYS_AUTHENTICATE: the PIN once more, inside the operation. */
-static kn_err authenticate(p11_key *key, p11_call *call)
+kn_err p11_key_authenticate(p11_key *key, p11_call *call)
 {
     return key->always_authenticate ? p11_login_for_operation(call->token, key->uri, call->session) : kn_success();
 }
@@ -40,9 +32,12 @@ static p11_step sign_step(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle,
     signing *s = arg;
     CK_FUNCTION_LIST *fn = call->token->module->fn;
     CK_RV rv = fn->C_SignInit(call->session, &s->mechanism, handle);
+    if (p11_mechanism_refused(rv))
+        return (p11_step){.err = p11_mechanism_fail(call->token, s->mechanism.mechanism, CKF_SIGN, "C_SignInit", rv,
+                                                    s->parameters)};
     if (rv != CKR_OK)
         return (p11_step){.call = "C_SignInit", .rv = rv};
-    kn_err err = authenticate(key, call);
+    kn_err err = p11_key_authenticate(key, call);
     if (kn_failed(err))
         return (p11_step){.err = err};
     CK_ULONG length = s->room;
@@ -78,7 +73,10 @@ static void prepare(signing *s, const kn_alg *alg, const kn_sign_how *how)
         }
         break;
     case KN_RSA_PSS:
-        s->pss = (CK_RSA_PKCS_PSS_PARAMS){digests[how->digest->id].hash, digests[how->mgf1->id].mgf1, how->salt_bytes};
+        s->pss = (CK_RSA_PKCS_PSS_PARAMS){p11_digest_of(how->digest)->hash, p11_digest_of(how->mgf1)->mgf1,
+                                          how->salt_bytes};
+        (void)snprintf(s->parameters, sizeof s->parameters, "with %s, MGF1 of %s, a salt of %zu bytes",
+                       how->digest->name, how->mgf1->name, how->salt_bytes);
         s->mechanism = (CK_MECHANISM){CKM_RSA_PKCS_PSS, &s->pss, sizeof s->pss};
         s->room = alg->coord_bytes;
         break;
@@ -94,6 +92,8 @@ kn_err p11_key_sign(void *arg, const kn_sign_how *how, const uint8_t *data, size
 {
     const p11_key *key = arg;
     signing s = {.data = data, .length = length, .signature = ret_signature, .ret_length = ret_length};
+    if (how->scheme == KN_RSA_PSS && !p11_digest_of(how->mgf1)->mgf1)
+        return kn_fail(KN_E_TOKEN_CANNOT, "PKCS#11 has no name for MGF1 of %s", how->mgf1->name);
     prepare(&s, key->expected.alg, how);
     return p11_key_run(arg, sign_step, &s, ret_binding);
 }

@@ -21,6 +21,7 @@
 #define P11_SLOTS_MAX    64   /* slots of one module that are looked at */
 #define P11_READ_AGAIN_MAX 4       /* times that modules read their tokens again, 10, 20, 40, 80 ms apart */
 #define P11_READ_AGAIN_PAUSE_SEC 1 /* seconds before that is done once more */
+#define P11_MECHANISMS_MAX 11 /* mechanisms that are used; p11_mechanism.c names them */
 #define P11_SESSIONS_MAX 1024 /* sessions of one token, when it states no limit of its own */
 
 typedef struct p11_module {
@@ -31,6 +32,12 @@ typedef struct p11_module {
     bool initialised; /* registered ones are when a URI first allows them */
     bool warned;      /* said once that it does not start */
 } p11_module;
+
+/* What a token said of a mechanism. */
+typedef struct p11_offer {
+    bool asked, offered;
+    CK_FLAGS flags;
+} p11_offer;
 
 typedef struct p11_state p11_state;
 
@@ -49,6 +56,7 @@ typedef struct p11_token {
     unsigned generation; /* grows when handles of sessions and objects have become worthless; never 0 */
     unsigned fork;       /* kn_proc_fork_count() of the last use */
     bool logged_in;
+    p11_offer offers[P11_MECHANISMS_MAX];
     unsigned open; /* sessions, idle ones included */
     unsigned idle_count;
     CK_SESSION_HANDLE idle[P11_SESSIONS_MAX];

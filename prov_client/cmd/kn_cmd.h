@@ -34,6 +34,7 @@ typedef enum kn_opt {
     KN_OPT_SO_PIN_SOURCE,
     KN_OPT_MODULE,
     KN_OPT_ALGORITHM,
+    KN_OPT_USAGE,
     KN_OPT_REGISTRATION_ID,
     KN_OPT_PAYLOAD,
     KN_OPT_TIMEOUT,

@@ -20,6 +20,18 @@ static const kn_alg *algorithm_of(const kn_cmd_args *args)
     return alg;
 }
 
+static bool usage_of(const kn_cmd_args *args, const kn_alg *alg, unsigned *ret_uses)
+{
+    const char *list = args->value[KN_OPT_USAGE];
+    *ret_uses = 0; /* the usual */
+    if (!list || (kn_uses_parse(list, ret_uses) && !(*ret_uses & ~alg->uses)))
+        return true;
+    (void)kn_cmd_fail_usage(args->path, "usage '%s': a %s key can have%s%s%s", list, alg->name,
+                            alg->uses & KN_USE_SIGN ? " sign" : "", alg->uses & KN_USE_DECRYPT ? " decrypt" : "",
+                            alg->uses & KN_USE_DERIVE ? " derive" : "");
+    return false;
+}
+
 static kn_exit report_key(const kn_cmd_args *args, kn_key *key)
 {
     kn_custody custody;
@@ -42,8 +54,8 @@ static kn_exit run_generate(const kn_cmd_args *args)
 {
     kn_ctx *ctx = NULL;
     kn_key *key = NULL;
-    const kn_alg *alg = algorithm_of(args);
-    if (!alg)
+    kn_key_spec spec = {.alg = algorithm_of(args)};
+    if (!spec.alg || !usage_of(args, spec.alg, &spec.uses))
         return KN_EXIT_USAGE;
     if (args->operand_count != 1)
         return kn_cmd_fail_usage(args->path, "one URI is needed that names token and key");
@@ -52,15 +64,15 @@ static kn_exit run_generate(const kn_cmd_args *args)
         status = kn_cmd_context(args, &ctx);
     if (status != KN_EXIT_OK)
         return status;
-    kn_err err = kn_key_generate(ctx, args->operands[0], alg, &key);
+    kn_err err = kn_key_make(ctx, args->operands[0], &spec, &key);
     status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report_key(args, key);
     kn_key_unref(&key);
     kn_ctx_unref(&ctx);
     return status;
 }
 
-static const kn_opt generate_options[] = {KN_OPT_ALGORITHM, KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_JSON,
-                                          KN_OPT_COUNT};
+static const kn_opt generate_options[] = {KN_OPT_ALGORITHM, KN_OPT_USAGE, KN_OPT_MODULE, KN_OPT_PIN_SOURCE,
+                                          KN_OPT_JSON, KN_OPT_COUNT};
 
 static const kn_cmd generate = {
     .name = "generate",
@@ -68,7 +80,7 @@ static const kn_cmd generate = {
     .synopsis = "[OPTIONS] URI",
     .description = "Makes a key pair in the token that the URI names, under the URI's object= (label) and id=. The\n"
                    "private key is sensitive and not extractable; it is read back, and a key that does not prove to be\n"
-                   "so is destroyed. A name that is in use is refused.\n"
+                   "so is destroyed. A name that is in use is refused. The key may do what --usage says and nothing else.\n"
                    "\n"
                    "  keynym key generate 'pkcs11:token=devices;object=device-01?pin-source=/etc/keynym/pin'\n",
     .options = generate_options,

@@ -108,6 +108,7 @@ static void signs_with_each_padding(void **state)
 {
     static const how rows[] = {
         {"SHA1", NULL, RSA_PKCS1_PADDING, 0},       {"SHA224", NULL, RSA_PKCS1_PADDING, 0},
+        {"SHA3-256", NULL, RSA_PKCS1_PADDING, 0},   {"SHA512-256", NULL, RSA_PKCS1_PADDING, 0},
         {"SHA256", NULL, RSA_PKCS1_PADDING, 0},     {"SHA384", NULL, RSA_PKCS1_PADDING, 0},
         {"SHA512", NULL, RSA_PKCS1_PADDING, 0},     {"SHA256", NULL, 0, 0},
         {"SHA256", NULL, RSA_PKCS1_PSS_PADDING, 0}, {"SHA256", NULL, RSA_PKCS1_PSS_PADDING, 20},
@@ -151,7 +152,8 @@ static void what_is_not_offered_is_refused(void **state)
         const char *digest;
         how h;
     } rows[] = {
-        {"SHA3-256", {"SHA3-256", NULL, RSA_PKCS1_PADDING, 0}},
+        {"BLAKE2s256", {"BLAKE2s256", NULL, RSA_PKCS1_PADDING, 0}},
+        {"SHA3-256", {"SHA3-256", NULL, RSA_PKCS1_PSS_PADDING, 32}}, /* SoftHSM has not that mechanism */
         {"SHA256", {"SHA256", NULL, RSA_PKCS1_PSS_PADDING, 300}},
     };
     unsigned char signature[KN_SIGNATURE_MAX];

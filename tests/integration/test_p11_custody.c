@@ -64,7 +64,11 @@ static void test_generated_keys_pass(void **state)
         assert_int_equal(facts.generated_here, KN_FACT_YES);
         static const char *const mechanism[] = {[KN_KEY_EC] = "EC_KEY_PAIR_GEN",
                                                 [KN_KEY_RSA] = "RSA_PKCS_KEY_PAIR_GEN",
-                                                [KN_KEY_ED25519] = "EC_EDWARDS_KEY_PAIR_GEN"};
+                                                [KN_KEY_ED25519] = "EC_EDWARDS_KEY_PAIR_GEN",
+                                                [KN_KEY_ED448] = "EC_EDWARDS_KEY_PAIR_GEN",
+                                                /* as SoftHSM 2.6 makes them */
+                                                [KN_KEY_X25519] = "EC_EDWARDS_KEY_PAIR_GEN",
+                                                [KN_KEY_X448] = "EC_EDWARDS_KEY_PAIR_GEN"};
         assert_string_equal(facts.mechanism, mechanism[kn_algs[i].type]);
         assert_string_equal(facts.token, "custody");
         assert_string_equal(facts.model, "SoftHSM v2");

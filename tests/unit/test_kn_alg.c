@@ -43,14 +43,14 @@ static void test_other_rows_agree_with_libcrypto(void **state)
         assert_int_equal(alg->type == KN_KEY_EC, i < TEST_EC_COUNT);
         if (alg->type == KN_KEY_EC)
             continue;
-        EVP_PKEY *key = alg->type == KN_KEY_RSA ? EVP_RSA_gen(alg->key_bits) : EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+        EVP_PKEY *key = alg->type == KN_KEY_RSA ? EVP_RSA_gen(alg->key_bits) : EVP_PKEY_Q_keygen(NULL, NULL, alg->group);
         assert_non_null(key);
         if (alg->type == KN_KEY_RSA) {
             assert_int_equal(EVP_PKEY_get_bits(key), alg->key_bits);
             assert_ptr_equal(kn_alg_by_rsa_bits(alg->key_bits), alg);
         }
         assert_int_equal(EVP_PKEY_get_security_bits(key), alg->security_bits);
-        assert_int_equal(EVP_PKEY_get_size(key), alg->signature_max);
+        assert_int_equal(EVP_PKEY_get_size(key), alg->uses & KN_USE_SIGN ? alg->signature_max : alg->coord_bytes);
         EVP_PKEY_free(key);
     }
     assert_null(kn_alg_by_rsa_bits(1024));
@@ -75,6 +75,8 @@ static void test_look_ups(void **state)
     for (size_t i = 0; i < kn_alg_count; i++) {
         const kn_alg *alg = &kn_algs[i];
         assert_ptr_equal(kn_alg_by_name(alg->name), alg);
+        if (alg->group)
+            assert_ptr_equal(kn_alg_by_group(alg->group), alg);
         if (!alg->oid_length)
             continue;
         assert_ptr_equal(kn_alg_by_oid(alg->oid, alg->oid_length), alg);
@@ -87,6 +89,37 @@ static void test_look_ups(void **state)
     assert_null(kn_alg_by_oid((const uint8_t *)"", 0));
 }
 
+/* PKCS#11 v3.0 section 2.3.10. */
+static void test_curves_by_name(void **state)
+{
+    static const struct {
+        const char *der, *name;
+    } rows[] = {{"\x13\x0c" "edwards25519", "ED25519"}, {"\x13\x0a" "edwards448", "ED448"},
+                {"\x13\x0a" "curve25519", "X25519"},    {"\x13\x08" "curve448", "X448"}};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        assert_ptr_equal(kn_alg_by_oid((const uint8_t *)rows[i].der, strlen(rows[i].der)), kn_alg_by_name(rows[i].name));
+    assert_null(kn_alg_by_oid((const uint8_t *)"\x13\x04" "P521", 6));
+    assert_null(kn_alg_by_oid((const uint8_t *)"\x13\x0d" "edwards25519", 14));
+    assert_ptr_equal(kn_alg_by_group("P-384"), kn_alg_by_name("EC:P-384"));
+    assert_null(kn_alg_by_group("2048"));
+    assert_null(kn_alg_by_group("secp256k1"));
+}
+
+static void test_uses(void **state)
+{
+    unsigned uses = 0;
+    (void)state;
+    assert_true(kn_uses_parse("sign", &uses) && uses == KN_USE_SIGN);
+    assert_true(kn_uses_parse("derive,sign", &uses) && uses == (KN_USE_SIGN | KN_USE_DERIVE));
+    assert_true(kn_uses_parse("sign,decrypt,derive", &uses) && uses == (KN_USE_SIGN | KN_USE_DECRYPT | KN_USE_DERIVE));
+    assert_false(kn_uses_parse("", &uses));
+    assert_false(kn_uses_parse("sign,", &uses));
+    assert_false(kn_uses_parse(",sign", &uses));
+    assert_false(kn_uses_parse("sign derive", &uses));
+    assert_false(kn_uses_parse("signs", &uses));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -94,6 +127,8 @@ int main(void)
         cmocka_unit_test(test_other_rows_agree_with_libcrypto),
         cmocka_unit_test(test_rows_fit_the_caps),
         cmocka_unit_test(test_look_ups),
+        cmocka_unit_test(test_curves_by_name),
+        cmocka_unit_test(test_uses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,6 +69,8 @@ refused "missing module" "cannot be loaded|/nowhere/module.so|next" \
   "$keynym" token list --module /nowhere/module.so
 refused "not a module" "cannot be loaded" "$keynym" token list --module "$(command -v true)"
 refused "misspelt attribute" "'obj'|spelling" "$keynym" key show "pkcs11:token=bad-input;obj=device-01?pin-source=$pin"
+refused "unknown usage" "usage 'encrypt'|RSA:2048|sign decrypt" "$keynym" key generate --algorithm RSA:2048 --usage encrypt "$(uri device-03)"
+refused "usage of another kind of key" "usage 'sign,decrypt'|EC:P-256|sign derive" "$keynym" key generate --usage sign,decrypt "$(uri device-03)"
 refused "unknown algorithm" "EC:P-999|EC:P-256" "$keynym" key generate --algorithm EC:P-999 "$(uri device-03)"
 
 # alias files

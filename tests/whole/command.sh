@@ -19,7 +19,7 @@ has 'exists already'
 
 # a PIN source that is relative to where the user is
 cd "$work/token"
-for algorithm in EC:P-256 EC:P-384 EC:P-521 RSA:2048 ED25519; do
+for algorithm in EC:P-256 EC:P-384 EC:P-521 RSA:2048 ED25519 ED448 X25519 X448; do
   keynym key generate --pin-source pin --algorithm $algorithm --json "pkcs11:token=commands;object=$algorithm"
   has '"custodyProved":[[:space:]]*true'
   has "\"algorithm\":[[:space:]]*\"$algorithm\""
@@ -27,7 +27,8 @@ done
 keynym key generate --pin-source pin "$uri"
 has '^algorithm EC:P-256$'
 keynym key list --pin-source pin "pkcs11:token=commands"
-[ "$(grep -c '^key ' "$work/out")" = 6 ] || fail "not six keys"
+[ "$(grep -c '^key ' "$work/out")" = 9 ] || fail "not nine keys"
+keynym key generate --pin-source pin --algorithm RSA:2048 --usage sign,decrypt "pkcs11:token=commands;object=both"
 
 # an alias: with the PIN source inside, usable from anywhere, and readable without the token
 keynym alias create --pin-source pin --output "$work/one.pem" "$uri"

@@ -16,7 +16,8 @@ typedef struct run {
     prov_session session;
     prov_identity identity;
     prov_connection *connection;
-    char *body; /* of the registration request */
+    char *body;     /* of the registration request */
+    bool connected; /* and reported */
     prov_register machine;
 } run;
 
@@ -24,6 +25,15 @@ static void report(const run *r, kn_prov_status status)
 {
     if (r->request->on_status)
         r->request->on_status(status, r->request->context);
+}
+
+static void report_connected(run *r)
+{
+    if (r->connected)
+        return;
+    r->connected = true;
+    report(r, KN_PROV_STATUS_CONNECTED);
+    report(r, KN_PROV_STATUS_REGISTERING);
 }
 
 static uint32_t random_jitter(void)
@@ -104,7 +114,15 @@ static kn_prov_code prepare(run *r, prov_error *error)
     if ((code = prov_registration_id_check(r->identity.registration_id, error)))
         return code;
     r->session.id_scope = request->id_scope;
-    r->session.ca_file = request->ca_file;
+    r->session.tls = (prov_tls_config){
+        .endpoint = &r->session.endpoint,
+        .ca_file = request->ca_file,
+        .certificate_pem = r->identity.certificate_pem,
+        .key_pem = r->identity.key_pem,
+        .proxy = request->proxy,
+        .proxy_user = request->proxy_user,
+        .proxy_password = request->proxy_password,
+    };
     r->session.identity = &r->identity;
     r->session.on_trace = request->on_trace;
     r->session.context = request->context;
@@ -142,6 +160,7 @@ static kn_prov_code take_turn(run *r, prov_action *action, prov_error *error)
         r->transport->exchange(r->connection, poll ? r->machine.operation_id : NULL, r->body, &reply, error);
     if (code)
         return code;
+    report_connected(r);
     prov_trace(&r->session, "answer with status %d, retry-after %u s, %zu bytes", reply.status,
                reply.retry_after_s, reply.body_size);
     code = prov_register_next(&r->machine, &reply, random_jitter(), action, error);
@@ -156,8 +175,8 @@ static kn_prov_code converse(run *r, prov_error *error)
 
     if (code)
         return code;
-    report(r, KN_PROV_STATUS_CONNECTED);
-    report(r, KN_PROV_STATUS_REGISTERING);
+    if (!r->transport->connects_late)
+        report_connected(r);
     while (code == KN_PROV_OK && action.kind != PROV_ACTION_DONE) {
         code = take_turn(r, &action, error);
         if (code == KN_PROV_OK && r->machine.response.status == PROV_RESPONSE_ASSIGNING)

@@ -16,8 +16,8 @@
  *
  * TLS: version 1.2 or later, chain and host name are always verified and there is no way to turn that off.
  * @ca_file means exactly the certificates of that file; without it libcurl's system store is used. The
- * environment variables SSL_CERT_FILE, SSL_CERT_DIR and CURL_CA_BUNDLE change neither. The proxy variables
- * https_proxy, all_proxy and no_proxy are honoured.
+ * environment variables SSL_CERT_FILE, SSL_CERT_DIR and CURL_CA_BUNDLE change neither. Without a proxy in the
+ * request the variables https_proxy, all_proxy and no_proxy are honoured.
  *
  *   state        | event                         | next        | status callback
  *   -------------+-------------------------------+-------------+----------------
@@ -122,6 +122,9 @@ typedef struct kn_prov_request {
     const char *ca_file;         /* PEM file, the only trusted roots [the system store] */
     const char *registration_id; /* [the certificate's common name] */
     const char *payload;         /* JSON text for the service's allocation policy [none] */
+    const char *proxy;           /* "http://host:port", "socks5h://host:port", "": none [the environment's] */
+    const char *proxy_user;      /* [none, or that of the URL] */
+    const char *proxy_password;
     uint32_t step_timeout_ms;    /* the connection, and each exchange [KN_PROV_DEFAULT_STEP_TIMEOUT_MS] */
     uint32_t timeout_ms;         /* all of it, pauses included [KN_PROV_DEFAULT_TIMEOUT_MS] */
     kn_prov_on_status on_status; /* called in the caller's thread [none] */

@@ -1,15 +1,14 @@
-/* DPS over MQTT 3.1.1 on TLS (port 8883). */
+/* DPS over MQTT 3.1.1: on TLS (port 8883), and on WebSocket (port 443). */
 #include "prov_transport.h"
 
 #include "prov_mqtt_codec.h"
 #include "prov_mqtt_topic.h"
-#include "prov_tls.h"
+#include "prov_wire.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define API_VERSION         "2021-06-01"
 #define KEEP_ALIVE_S        180U
 #define PING_MS             60000U /* well below the keep alive, and below the idle limits of common NATs */
 #define SUBSCRIBE_PACKET_ID 1U
@@ -86,7 +85,7 @@ static kn_prov_code mqtt_connect(prov_connection *mqtt, prov_error *error)
     kn_prov_code code;
 
     (void)snprintf(user_name, sizeof user_name,
-                   "%s/registrations/%s/api-version=" API_VERSION "&ClientVersion=keynym%%2F" KN_VERSION,
+                   "%s/registrations/%s/api-version=" PROV_API_VERSION "&ClientVersion=keynym%%2F" KN_VERSION,
                    session->id_scope, session->identity->registration_id);
     code =
         send_packet(mqtt, prov_mqtt_write_connect(&connect, mqtt->out, sizeof mqtt->out), &deadline, error);
@@ -126,28 +125,18 @@ static void mqtt_close(prov_connection *mqtt)
     free(mqtt);
 }
 
-static kn_prov_code mqtt_open(const prov_session *session, prov_connection **ret_connection,
-                              prov_error *error)
+static kn_prov_code open_on(const prov_session *session, const char *protocol,
+                            prov_connection **ret_connection, prov_error *error)
 {
-    prov_tls_config tls = {
-        .endpoint = &session->endpoint,
-        .ca_file = session->ca_file,
-        .certificate_pem = session->identity->certificate_pem,
-        .key_pem = session->identity->key_pem,
-    };
-    prov_deadline deadline = prov_deadline_of_step(&session->limits, "the TLS connection");
     prov_connection *mqtt = calloc(1, sizeof *mqtt);
     kn_prov_code code;
 
     if (!mqtt)
         return prov_fail(error, KN_PROV_E_MEMORY, "no memory for the MQTT connection");
     mqtt->session = session;
-    code = prov_tls_open(&tls, &deadline, &mqtt->stream, error);
-    if (code == KN_PROV_OK) {
-        prov_trace(session, "TLS connection with %s:%u: %s", session->endpoint.host, session->endpoint.port,
-                   prov_tls_description(mqtt->stream));
+    code = prov_wire_open(session, protocol, &mqtt->stream, error);
+    if (code == KN_PROV_OK)
         code = mqtt_connect(mqtt, error);
-    }
     if (code == KN_PROV_OK)
         code = mqtt_subscribe(mqtt, error);
     if (code) {
@@ -156,6 +145,18 @@ static kn_prov_code mqtt_open(const prov_session *session, prov_connection **ret
     }
     *ret_connection = mqtt;
     return KN_PROV_OK;
+}
+
+static kn_prov_code mqtt_open(const prov_session *session, prov_connection **ret_connection,
+                              prov_error *error)
+{
+    return open_on(session, NULL, ret_connection, error);
+}
+
+static kn_prov_code mqtt_ws_open(const prov_session *session, prov_connection **ret_connection,
+                                 prov_error *error)
+{
+    return open_on(session, "mqtt", ret_connection, error);
 }
 
 static kn_prov_code publish_request(prov_connection *mqtt, const char *operation_id, const char *body,
@@ -322,6 +323,16 @@ const prov_transport prov_transport_mqtt = {
     .attestations = PROV_ATTESTATION_X509,
     .default_port = 8883,
     .open = mqtt_open,
+    .exchange = mqtt_exchange,
+    .pause = mqtt_pause,
+    .close = mqtt_leave,
+};
+
+const prov_transport prov_transport_mqtt_ws = {
+    .name = "mqtt-ws",
+    .attestations = PROV_ATTESTATION_X509,
+    .default_port = 443,
+    .open = mqtt_ws_open,
     .exchange = mqtt_exchange,
     .pause = mqtt_pause,
     .close = mqtt_leave,

@@ -1,4 +1,4 @@
-/* The one TLS path of the client: a libcurl CONNECT_ONLY stream, through the environment's proxy if any.
+/* The one TLS path of the client: a libcurl CONNECT_ONLY stream, through a proxy if there is one.
  *
  * Units: milliseconds. Ownership: the configuration is borrowed until prov_tls_open() returns; the stream is
  *   closed with prov_stream_close().
@@ -22,6 +22,9 @@ typedef struct prov_tls_config {
     const char *ca_file;         /* exactly these roots; NULL: libcurl's system store */
     const char *certificate_pem; /* chain, leaf first; NULL: no client certificate */
     const char *key_pem;
+    const char *proxy;      /* URL without a password; "": none; NULL: that of the environment, if any */
+    const char *proxy_user; /* NULL: none, or that of the URL */
+    const char *proxy_password;
 } prov_tls_config;
 
 KN_PROV_MUST_CHECK kn_prov_code prov_tls_open(const prov_tls_config *config, const prov_deadline *deadline,

@@ -19,11 +19,12 @@
 #include "prov_identity.h"
 #include "prov_names.h"
 #include "prov_register.h"
+#include "prov_tls.h"
 
 typedef struct prov_session {
     prov_endpoint endpoint;
     const char *id_scope;
-    const char *ca_file; /* NULL: the system store */
+    prov_tls_config tls; /* trust, credentials and proxy */
     const prov_identity *identity;
     prov_limits limits;
     kn_prov_on_trace on_trace; /* may be NULL */
@@ -39,6 +40,7 @@ typedef struct prov_transport {
     const char *name;
     unsigned attestations; /* bits of prov_attestation_kind */
     uint16_t default_port;
+    bool connects_late; /* at the first exchange, not in open() */
     kn_prov_code (*open)(const prov_session *session, prov_connection **ret_connection, prov_error *error);
     /* Sends the registration request (@operation_id NULL) with the JSON text @body, or asks for the state of
      * @operation_id, and waits for the answer. */
@@ -53,6 +55,12 @@ extern const prov_transport *const prov_transports[];
 extern const size_t prov_transports_count;
 
 extern const prov_transport prov_transport_mqtt;
+extern const prov_transport prov_transport_mqtt_ws;
+extern const prov_transport prov_transport_amqp;
+extern const prov_transport prov_transport_amqp_ws;
+extern const prov_transport prov_transport_https;
+
+#define PROV_API_VERSION "2021-06-01"
 
 /* An unknown name is KN_PROV_E_ARGUMENT and the message lists those that exist. */
 KN_PROV_MUST_CHECK kn_prov_code prov_transport_find(const char *name, const prov_transport **ret_transport,

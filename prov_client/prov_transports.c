@@ -6,6 +6,10 @@
 
 const prov_transport *const prov_transports[] = {
     &prov_transport_mqtt,
+    &prov_transport_mqtt_ws,
+    &prov_transport_amqp,
+    &prov_transport_amqp_ws,
+    &prov_transport_https,
 };
 const size_t prov_transports_count = sizeof prov_transports / sizeof prov_transports[0];
 

@@ -4,7 +4,7 @@
 
 # To build, and to run the demo.
 packages_demo="gcc libc6-dev cmake ninja-build pkg-config libssl-dev libp11-kit-dev libcurl4-openssl-dev libcjson-dev
-  libwebsockets-dev libsqlite3-dev softhsm2 openssl"
+  libwslay-dev libqpid-proton11-dev libwebsockets-dev libsqlite3-dev softhsm2 openssl"
 # For the tests.
 packages_check="libcmocka-dev procps man-db"
 # For ./check --full.

@@ -1,0 +1,116 @@
+/* DPS over HTTPS (port 443). */
+#include "prov_transport.h"
+
+#include "prov_http.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONTENT_TYPE "Content-Type: application/json; charset=utf-8"
+#define USER_AGENT   "User-Agent: keynym/" KN_VERSION
+
+struct prov_connection {
+    const prov_session *session;
+    prov_http *http;
+    bool connected;
+};
+
+static void https_close(prov_connection *https)
+{
+    prov_http_close(&https->http);
+    free(https);
+}
+
+static kn_prov_code https_open(const prov_session *session, prov_connection **ret_connection,
+                               prov_error *error)
+{
+    prov_connection *https = calloc(1, sizeof *https);
+    kn_prov_code code;
+
+    if (!https)
+        return prov_fail(error, KN_PROV_E_MEMORY, "no memory for the HTTPS connection");
+    https->session = session;
+    if ((code = prov_http_open(&session->tls, &https->http, error)))
+        https_close(https);
+    else
+        *ret_connection = https;
+    return code;
+}
+
+/* /{scope}/registrations/{id}/register or .../operations/{operation}. The ':' of a registration ID may stand
+ * in a path. */
+static bool make_path(const prov_session *session, const char *operation_id, char *path, size_t capacity)
+{
+    char operation[3 * PROV_OPERATION_ID_MAX + 1] = "";
+    int length;
+
+    if (operation_id && !prov_percent_encode(operation_id, operation, sizeof operation))
+        return false;
+    length =
+        snprintf(path, capacity, "/%s/registrations/%s/%s%s?api-version=" PROV_API_VERSION, session->id_scope,
+                 session->identity->registration_id, operation_id ? "operations/" : "register", operation);
+    return length > 0 && (size_t)length < capacity;
+}
+
+static kn_prov_code https_exchange(prov_connection *https, const char *operation_id, const char *body,
+                                   prov_reply *ret_reply, prov_error *error)
+{
+    const prov_session *session = https->session;
+    prov_deadline deadline =
+        prov_deadline_of_step(&session->limits, operation_id ? "the answer to the status request"
+                                                             : "the answer to the registration request");
+    char path[1400];
+    prov_http_request request = {
+        .method = operation_id ? "GET" : "PUT",
+        .path = path,
+        .body = operation_id ? NULL : body,
+        .headers = {"Accept: application/json", USER_AGENT, operation_id ? NULL : CONTENT_TYPE},
+    };
+    prov_http_answer answer = {.status = 0};
+    kn_prov_code code;
+
+    if (!make_path(session, operation_id, path, sizeof path))
+        return prov_fail(error, KN_PROV_E_ARGUMENT, "the operation id is too long");
+    if ((code = prov_http_exchange(https->http, &request, &deadline, &answer, error)))
+        return code;
+    if (!https->connected)
+        prov_trace(session, "TLS connection with %s:%u: %s", session->endpoint.host, session->endpoint.port,
+                   prov_http_description(https->http));
+    https->connected = true;
+    if (answer.body_size > PROV_RESPONSE_MAX) {
+        code = prov_fail(error, KN_PROV_E_RESPONSE, "a response of %zu bytes, %u are allowed",
+                         answer.body_size, PROV_RESPONSE_MAX);
+        prov_http_answer_clear(&answer);
+        return code;
+    }
+    *ret_reply = (prov_reply){
+        .status = answer.status,
+        .retry_after_s = answer.retry_after_s,
+        .body = answer.body,
+        .body_size = answer.body_size,
+    };
+    return KN_PROV_OK;
+}
+
+/* Each request may have a connection of its own, so nothing needs to be kept alive. */
+static kn_prov_code https_pause(prov_connection *https, uint32_t pause_ms, prov_error *error)
+{
+    prov_deadline deadline = prov_deadline_of_pause(&https->session->limits, pause_ms);
+    kn_prov_code code;
+
+    while ((code = prov_deadline_check(&deadline, error)) == KN_PROV_OK)
+        prov_deadline_poll(&deadline, -1, 0);
+    return code == KN_PROV_E_TIMEOUT && !deadline.overall ? KN_PROV_OK : code;
+}
+
+const prov_transport prov_transport_https = {
+    .name = "https",
+    .attestations = PROV_ATTESTATION_X509,
+    .default_port = 443,
+    .connects_late = true,
+    .open = https_open,
+    .exchange = https_exchange,
+    .pause = https_pause,
+    .close = https_close,
+};

@@ -1,5 +1,6 @@
 /* DPS over AMQP 1.0: on TLS (port 5671), and on WebSocket (port 443). */
 #include "prov_amqp.h"
+#include "prov_sas.h"
 #include "prov_wire.h"
 
 #include <openssl/rand.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 
 #define CREDIT          10
+#define ADDRESS_MAX     (PROV_ID_SCOPE_MAX + PROV_REGISTRATION_ID_MAX + 32U)
 #define ID_MAX          37 /* a UUID and NUL */
 #define WS_PROTOCOL     "AMQPWSB10"
 #define OPERATION       "iotdps-operation-type"
@@ -44,6 +46,12 @@ static void amqp_leave(prov_connection *dps)
     free(dps);
 }
 
+static void make_address(const prov_session *session, char ret_address[ADDRESS_MAX])
+{
+    (void)snprintf(ret_address, ADDRESS_MAX, "%s/registrations/%s", session->id_scope,
+                   session->identity->registration_id);
+}
+
 static kn_prov_code attach_links(prov_connection *dps, prov_error *error)
 {
     static const prov_amqp_property properties[] = {
@@ -53,11 +61,10 @@ static kn_prov_code attach_links(prov_connection *dps, prov_error *error)
     };
     const prov_session *session = dps->session;
     prov_deadline deadline = prov_deadline_of_step(&session->limits, "the AMQP links");
-    char address[PROV_ID_SCOPE_MAX + PROV_REGISTRATION_ID_MAX + 32];
+    char address[ADDRESS_MAX];
     kn_prov_code code;
 
-    (void)snprintf(address, sizeof address, "%s/registrations/%s", session->id_scope,
-                   session->identity->registration_id);
+    make_address(session, address);
     code = prov_amqp_attach(dps->amqp, "keynym-responses", address, CREDIT, properties, &deadline,
                             &dps->receiver, error);
     if (code)
@@ -71,7 +78,7 @@ static kn_prov_code open_on(const prov_session *session, const char *protocol,
 {
     prov_connection *dps = calloc(1, sizeof *dps);
     prov_stream *stream = NULL;
-    char container[ID_MAX];
+    char container[ID_MAX], address[ADDRESS_MAX], *token = NULL;
     prov_amqp_config config = {.container = container, .host = session->endpoint.host};
     prov_deadline deadline;
     kn_prov_code code;
@@ -81,11 +88,20 @@ static kn_prov_code open_on(const prov_session *session, const char *protocol,
         return prov_fail(error, KN_PROV_E_MEMORY, "no memory for the AMQP connection");
     }
     dps->session = session;
-    code = prov_wire_open(session, protocol, &stream, error);
+    code = prov_session_token(session, &token, error);
+    if (code == KN_PROV_OK)
+        code = prov_wire_open(session, protocol, &stream, error);
     if (code == KN_PROV_OK) {
+        if (token) {
+            make_address(session, address);
+            config.mechanism = "PLAIN";
+            config.user = address;
+            config.password = token;
+        }
         deadline = prov_deadline_of_step(&session->limits, "the AMQP connection");
         code = prov_amqp_open(stream, &config, &deadline, &dps->amqp, error);
     }
+    prov_sas_free(&token);
     if (code == KN_PROV_OK)
         code = attach_links(dps, error);
     if (code)
@@ -231,7 +247,7 @@ static kn_prov_code amqp_pause(prov_connection *dps, uint32_t pause_ms, prov_err
 
 const prov_transport prov_transport_amqp = {
     .name = "amqp",
-    .attestations = PROV_ATTESTATION_X509,
+    .attestations = PROV_ATTESTATION_X509 | PROV_ATTESTATION_SYMMETRIC,
     .default_port = 5671,
     .open = amqp_open,
     .exchange = amqp_exchange,
@@ -241,7 +257,7 @@ const prov_transport prov_transport_amqp = {
 
 const prov_transport prov_transport_amqp_ws = {
     .name = "amqp-ws",
-    .attestations = PROV_ATTESTATION_X509,
+    .attestations = PROV_ATTESTATION_X509 | PROV_ATTESTATION_SYMMETRIC,
     .default_port = 443,
     .open = amqp_ws_open,
     .exchange = amqp_exchange,

@@ -2,6 +2,9 @@
 #include "prov_transport.h"
 
 #include "prov_http.h"
+#include "prov_sas.h"
+
+#include <openssl/crypto.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,12 +17,25 @@ struct prov_connection {
     const prov_session *session;
     prov_http *http;
     bool connected;
+    char authorization[PROV_SAS_TOKEN_MAX + 20]; /* the header; "": the certificate is enough */
 };
 
 static void https_close(prov_connection *https)
 {
     prov_http_close(&https->http);
+    OPENSSL_cleanse(https->authorization, sizeof https->authorization);
     free(https);
+}
+
+static kn_prov_code authorize(prov_connection *https, prov_error *error)
+{
+    char *token;
+    kn_prov_code code = prov_session_token(https->session, &token, error);
+
+    if (code == KN_PROV_OK && token)
+        (void)snprintf(https->authorization, sizeof https->authorization, "Authorization: %s", token);
+    prov_sas_free(&token);
+    return code;
 }
 
 static kn_prov_code https_open(const prov_session *session, prov_connection **ret_connection,
@@ -31,7 +47,7 @@ static kn_prov_code https_open(const prov_session *session, prov_connection **re
     if (!https)
         return prov_fail(error, KN_PROV_E_MEMORY, "no memory for the HTTPS connection");
     https->session = session;
-    if ((code = prov_http_open(&session->tls, &https->http, error)))
+    if ((code = authorize(https, error)) || (code = prov_http_open(&session->tls, &https->http, error)))
         https_close(https);
     else
         *ret_connection = https;
@@ -65,11 +81,16 @@ static kn_prov_code https_exchange(prov_connection *https, const char *operation
         .method = operation_id ? "GET" : "PUT",
         .path = path,
         .body = operation_id ? NULL : body,
-        .headers = {"Accept: application/json", USER_AGENT, operation_id ? NULL : CONTENT_TYPE},
+        .headers = {"Accept: application/json", USER_AGENT},
     };
+    size_t headers = 2;
     prov_http_answer answer = {.status = 0};
     kn_prov_code code;
 
+    if (!operation_id)
+        request.headers[headers++] = CONTENT_TYPE;
+    if (https->authorization[0])
+        request.headers[headers++] = https->authorization;
     if (!make_path(session, operation_id, path, sizeof path))
         return prov_fail(error, KN_PROV_E_ARGUMENT, "the operation id is too long");
     if ((code = prov_http_exchange(https->http, &request, &deadline, &answer, error)))
@@ -106,7 +127,7 @@ static kn_prov_code https_pause(prov_connection *https, uint32_t pause_ms, prov_
 
 const prov_transport prov_transport_https = {
     .name = "https",
-    .attestations = PROV_ATTESTATION_X509,
+    .attestations = PROV_ATTESTATION_X509 | PROV_ATTESTATION_SYMMETRIC,
     .default_port = 443,
     .connects_late = true,
     .open = https_open,

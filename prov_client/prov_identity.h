@@ -15,13 +15,22 @@
 /* A bit each, because a transport says which ones it can carry. */
 typedef enum prov_attestation_kind {
     PROV_ATTESTATION_X509 = 1 << 0,
+    PROV_ATTESTATION_SYMMETRIC = 1 << 1,
 } prov_attestation_kind;
+
+#define PROV_MAC_BYTES 32U  /* HMAC-SHA256 */
+#define PROV_KEY_MAX   256U /* bytes of a symmetric key */
 
 typedef struct prov_identity {
     char *registration_id;
     char *certificate_pem; /* chain, leaf first; NULL when the attestation is not X.509 */
     char *key_pem;
     void *hsm; /* handle of the HSM interface; lives as long as the TLS connection uses the key */
+    /* HMAC-SHA256 with the identity's key, for SAS tokens; NULL when the attestation is X.509. */
+    kn_prov_code (*sign)(const struct prov_identity *identity, const unsigned char *data, size_t size,
+                         unsigned char ret_mac[PROV_MAC_BYTES], prov_error *error);
+    unsigned char key[PROV_KEY_MAX]; /* of the symmetric key attestation: the interface hands it out */
+    size_t key_bytes;
 } prov_identity;
 
 typedef struct prov_attestation {
@@ -37,6 +46,7 @@ extern const prov_attestation *const prov_attestations[];
 extern const size_t prov_attestations_count;
 
 extern const prov_attestation prov_attestation_x509;
+extern const prov_attestation prov_attestation_symmetric;
 
 /* An unknown name is KN_PROV_E_ARGUMENT and the message lists those that exist. */
 KN_PROV_MUST_CHECK kn_prov_code prov_attestation_find(const char *name,

@@ -3,6 +3,7 @@
 
 #include "prov_mqtt_codec.h"
 #include "prov_mqtt_topic.h"
+#include "prov_sas.h"
 #include "prov_wire.h"
 
 #include <stdio.h>
@@ -82,13 +83,18 @@ static kn_prov_code mqtt_connect(prov_connection *mqtt, prov_error *error)
         .keep_alive_s = KEEP_ALIVE_S,
     };
     prov_mqtt_packet packet;
-    kn_prov_code code;
+    char *token = NULL;
+    kn_prov_code code = prov_session_token(session, &token, error);
 
+    if (code)
+        return code;
+    connect.password = token;
     (void)snprintf(user_name, sizeof user_name,
                    "%s/registrations/%s/api-version=" PROV_API_VERSION "&ClientVersion=keynym%%2F" KN_VERSION,
                    session->id_scope, session->identity->registration_id);
     code =
         send_packet(mqtt, prov_mqtt_write_connect(&connect, mqtt->out, sizeof mqtt->out), &deadline, error);
+    prov_sas_free(&token);
     if (code == KN_PROV_OK)
         code = expect_packet(mqtt, PROV_MQTT_CONNACK, &deadline, &packet, error);
     if (code == KN_PROV_OK && packet.return_code != 0)
@@ -320,7 +326,7 @@ static void mqtt_leave(prov_connection *mqtt)
 
 const prov_transport prov_transport_mqtt = {
     .name = "mqtt",
-    .attestations = PROV_ATTESTATION_X509,
+    .attestations = PROV_ATTESTATION_X509 | PROV_ATTESTATION_SYMMETRIC,
     .default_port = 8883,
     .open = mqtt_open,
     .exchange = mqtt_exchange,
@@ -330,7 +336,7 @@ const prov_transport prov_transport_mqtt = {
 
 const prov_transport prov_transport_mqtt_ws = {
     .name = "mqtt-ws",
-    .attestations = PROV_ATTESTATION_X509,
+    .attestations = PROV_ATTESTATION_X509 | PROV_ATTESTATION_SYMMETRIC,
     .default_port = 443,
     .open = mqtt_ws_open,
     .exchange = mqtt_exchange,

@@ -34,6 +34,11 @@ typedef struct prov_session {
 /* A line for the trace, if anyone listens. */
 void prov_trace(const prov_session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The SAS token of a device that has no certificate; NULL in @ret_token for one that has. prov_sas_free() it.
+ */
+KN_PROV_MUST_CHECK kn_prov_code prov_session_token(const prov_session *session, char **ret_token,
+                                                   prov_error *error);
+
 typedef struct prov_connection prov_connection; /* each transport has its own */
 
 typedef struct prov_transport {

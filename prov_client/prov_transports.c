@@ -1,15 +1,14 @@
 #include "prov_transport.h"
 
+#include "prov_sas.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 const prov_transport *const prov_transports[] = {
-    &prov_transport_mqtt,
-    &prov_transport_mqtt_ws,
-    &prov_transport_amqp,
-    &prov_transport_amqp_ws,
-    &prov_transport_https,
+    &prov_transport_mqtt,    &prov_transport_mqtt_ws, &prov_transport_amqp,
+    &prov_transport_amqp_ws, &prov_transport_https,
 };
 const size_t prov_transports_count = sizeof prov_transports / sizeof prov_transports[0];
 
@@ -32,6 +31,18 @@ kn_prov_code prov_transport_find(const char *name, const prov_transport **ret_tr
             used += (size_t)snprintf(known + used, sizeof known - used, " %s", prov_transports[i]->name);
     }
     return prov_fail(error, KN_PROV_E_ARGUMENT, "no transport \"%.40s\"; there are:%s", name, known);
+}
+
+kn_prov_code prov_session_token(const prov_session *session, char **ret_token, prov_error *error)
+{
+    char resource[PROV_ID_SCOPE_MAX + PROV_REGISTRATION_ID_MAX + 32];
+
+    *ret_token = NULL;
+    if (!session->identity->sign)
+        return KN_PROV_OK;
+    (void)snprintf(resource, sizeof resource, "%s/registrations/%s", session->id_scope,
+                   session->identity->registration_id);
+    return prov_sas_make(session->identity, resource, "registration", PROV_SAS_LIFETIME_S, ret_token, error);
 }
 
 void prov_trace(const prov_session *session, const char *format, ...)

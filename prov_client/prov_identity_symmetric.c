@@ -59,7 +59,8 @@ static bool decode_key(prov_identity *identity, const char *base64)
 
     while (padding < 2 && length > padding && base64[length - 1 - padding] == '=')
         padding++;
-    if (length == 0 || length % 4 != 0 || length / 4 * 3 > sizeof bytes)
+    if (length == 0 || length % 4 != 0 || length / 4 * 3 > sizeof bytes ||
+        strcspn(base64, "=") != length - padding)
         return false;
     decoded = EVP_DecodeBlock(bytes, (const unsigned char *)base64, (int)length);
     if (decoded > 0 && (size_t)decoded - padding > 0 && (size_t)decoded - padding <= PROV_KEY_MAX) {

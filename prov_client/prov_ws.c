@@ -142,7 +142,7 @@ static kn_prov_code take_frames(ws_stream *ws, prov_error *error)
     int result;
     kn_prov_code code;
 
-    ws->may_read = true;
+    ws->may_read = ws->in_at == ws->in_used; /* what is here comes first, and may be enough */
     result = wslay_event_recv(ws->frames);
     if (result || ws->failure)
         return broken(ws, result, error);

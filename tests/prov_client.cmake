@@ -8,10 +8,13 @@ add_library(prov_fake OBJECT
 kn_target(prov_fake)
 target_link_libraries(prov_fake PUBLIC OpenSSL::SSL OpenSSL::Crypto Threads::Threads)
 
-foreach(unit mqtt_codec mqtt_topic names register response transports)
+foreach(unit mqtt_codec mqtt_topic names register response sas transports)
   kn_test(test_prov_${unit} LABEL unit SOURCES ${PROV_TESTS}/unit/test_prov_${unit}.c
           LIBS keynym_prov prov_fake)
 endforeach()
+
+kn_test(test_prov_ws LABEL unit SOURCES ${PROV_TESTS}/unit/test_prov_ws.c ${PROV_TESTS}/support/memory_stream.c
+        LIBS keynym_prov)
 
 foreach(area success errors limits command)
   kn_test(test_prov_client_${area} LABEL integration

@@ -83,9 +83,33 @@ const HSM_CLIENT_TPM_INTERFACE *hsm_client_tpm_interface(void)
     return NULL;
 }
 
+static char *get_registration_name(HSM_CLIENT_HANDLE handle)
+{
+    (void)handle;
+    return copy(fake_hsm.registration_name);
+}
+
+static char *get_symmetric_key(HSM_CLIENT_HANDLE handle)
+{
+    (void)handle;
+    return copy(fake_hsm.symmetric_key);
+}
+
+static int set_symmetric_key_info(HSM_CLIENT_HANDLE handle, const char *name, const char *key)
+{
+    (void)handle;
+    return name || key || fake_hsm.no_own_key;
+}
+
 const HSM_CLIENT_KEY_INTERFACE *hsm_client_key_interface(void)
 {
-    return NULL;
+    static const HSM_CLIENT_KEY_INTERFACE whole = {create, destroy, get_symmetric_key, get_registration_name,
+                                                   set_symmetric_key_info};
+    static const HSM_CLIENT_KEY_INTERFACE part = {create, destroy, get_symmetric_key, get_registration_name, NULL};
+
+    if (!fake_hsm.symmetric_key)
+        return NULL;
+    return fake_hsm.lacks_a_function ? &part : &whole;
 }
 
 static int load(const char *path, char *text, size_t capacity)

@@ -14,6 +14,9 @@ typedef struct fake_hsm_settings {
     const char *common_name;
     const char *certificate;
     const char *key;
+    const char *registration_name; /* of the symmetric key */
+    const char *symmetric_key;     /* Base64; NULL: the library has no such interface */
+    bool no_own_key;
     bool init_fails;
     bool create_fails;
     bool lacks_a_function;

@@ -27,6 +27,9 @@ typedef enum kn_opt {
     KN_OPT_ID_SCOPE,
     KN_OPT_ENDPOINT,
     KN_OPT_TRANSPORT,
+    KN_OPT_ATTESTATION,
+    KN_OPT_PROXY,
+    KN_OPT_PROXY_AUTH,
     KN_OPT_CA,
     KN_OPT_KEY,
     KN_OPT_CERT,
@@ -123,6 +126,12 @@ kn_exit kn_cmd_flush(void);
 
 /* kn_cmd_file.c. Reads a text file of at most @max bytes without a NUL in it; free() @ret_text. */
 kn_exit kn_cmd_read_text(const char *path, size_t max, char **ret_text);
+
+/* The same for a file with a secret: only its owner may have access to it. kn_cmd_wipe() the text. */
+kn_exit kn_cmd_read_secret(const char *path, size_t max, char **ret_text);
+
+/* Wipes and releases a text, and sets NULL. Accepts a pointer to NULL. */
+void kn_cmd_wipe(char **text);
 
 #define KN_CMD_PATH_MAX 4096
 

@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static kn_exit fail_file(const char *path, const char *what)
@@ -45,6 +47,41 @@ kn_exit kn_cmd_read_text(const char *path, size_t max, char **ret_text)
     status = read_open_file(file, path, max, ret_text);
     (void)fclose(file);
     return status;
+}
+
+static kn_exit check_private(FILE *file, const char *path)
+{
+    struct stat status;
+
+    if (fstat(fileno(file), &status) != 0)
+        return fail_file(path, "cannot look at it");
+    if (!S_ISREG(status.st_mode) || (status.st_mode & (S_IRWXG | S_IRWXO)))
+        return kn_cmd_fail(KN_EXIT_FAILURE, path, "chmod 600 it, or choose another file",
+                           "others have access to a file that holds a secret");
+    return KN_EXIT_OK;
+}
+
+kn_exit kn_cmd_read_secret(const char *path, size_t max, char **ret_text)
+{
+    FILE *file = fopen(path, "re");
+    kn_exit status;
+
+    if (!file)
+        return fail_file(path, "cannot open");
+    (void)setvbuf(file, NULL, _IONBF, 0); /* no second copy in a buffer of stdio */
+    status = check_private(file, path);
+    if (status == KN_EXIT_OK)
+        status = read_open_file(file, path, max, ret_text);
+    (void)fclose(file);
+    return status;
+}
+
+void kn_cmd_wipe(char **text)
+{
+    if (*text)
+        OPENSSL_cleanse(*text, strlen(*text));
+    free(*text);
+    *text = NULL;
 }
 
 static bool write_all(int fd, const char *text)

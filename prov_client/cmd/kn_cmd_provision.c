@@ -5,6 +5,7 @@
 #include "../../hsm_api/keynym_hsm.h"
 #include "../kn_prov.h"
 
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -218,12 +219,47 @@ static kn_exit set_identity(const kn_cmd_args *args)
                        keynym_hsm_last_error());
 }
 
+/* "USER:PASSWORD" and at most one line feed. */
+static kn_exit read_proxy_auth(const kn_cmd_args *args, char **ret_user, const char **ret_password)
+{
+    const char *path = args->value[KN_OPT_PROXY_AUTH], *proxy = args->value[KN_OPT_PROXY];
+    kn_exit status;
+    char *colon;
+
+    if (proxy && strchr(proxy, '@'))
+        return kn_cmd_fail_usage(args->path,
+                                 "--proxy carries a user: put USER:PASSWORD into a file for --proxy-auth");
+    if (!path)
+        return KN_EXIT_OK;
+    if ((status = kn_cmd_read_secret(path, 512, ret_user)))
+        return status;
+    (*ret_user)[strcspn(*ret_user, "\r\n")] = '\0';
+    colon = strchr(*ret_user, ':');
+    if (!colon) {
+        kn_cmd_wipe(ret_user);
+        return kn_cmd_fail(KN_EXIT_USAGE, path, "write USER:PASSWORD into it", "holds no user and password");
+    }
+    *colon = '\0';
+    *ret_password = colon + 1;
+    return KN_EXIT_OK;
+}
+
+static void wipe_proxy_auth(char **user, const char *password)
+{
+    if (*user)
+        OPENSSL_cleanse(*user, (size_t)(password - *user) + strlen(password));
+    free(*user);
+    *user = NULL;
+}
+
 static kn_exit register_device(const kn_cmd_args *args, unsigned timeout_s, const char *payload)
 {
     kn_prov_request request = {
         .endpoint = args->value[KN_OPT_ENDPOINT],
         .id_scope = args->value[KN_OPT_ID_SCOPE],
         .transport = args->value[KN_OPT_TRANSPORT],
+        .attestation = args->value[KN_OPT_ATTESTATION],
+        .proxy = args->value[KN_OPT_PROXY],
         .ca_file = args->value[KN_OPT_CA],
         .registration_id = args->value[KN_OPT_REGISTRATION_ID],
         .payload = payload,
@@ -234,11 +270,18 @@ static kn_exit register_device(const kn_cmd_args *args, unsigned timeout_s, cons
         .cancel = &cancelled,
     };
     kn_prov_result result = KN_PROV_RESULT_INIT;
+    const char *password = NULL;
+    char *user = NULL;
     kn_prov_code code;
     kn_exit status;
 
+    if ((status = read_proxy_auth(args, &user, &password)))
+        return status;
+    request.proxy_user = user;
+    request.proxy_password = password;
     catch_signals();
     code = kn_prov_register(&request, &result);
+    wipe_proxy_auth(&user, password);
     status = code ? report_failure(args, &result) : report_success(args, &result);
     kn_prov_result_clear(&result);
     hsm_client_x509_deinit();
@@ -269,9 +312,11 @@ static kn_exit run(const kn_cmd_args *args)
 }
 
 static const kn_opt options[] = {
-    KN_OPT_ID_SCOPE,   KN_OPT_ENDPOINT, KN_OPT_TRANSPORT,       KN_OPT_CA,      KN_OPT_KEY,     KN_OPT_CERT,
-    KN_OPT_PIN_SOURCE, KN_OPT_MODULE,   KN_OPT_REGISTRATION_ID, KN_OPT_PAYLOAD, KN_OPT_TIMEOUT, KN_OPT_OUTPUT,
-    KN_OPT_JSON,       KN_OPT_QUIET,    KN_OPT_VERBOSE,         KN_OPT_COUNT,
+    KN_OPT_ID_SCOPE, KN_OPT_ENDPOINT,   KN_OPT_TRANSPORT, KN_OPT_ATTESTATION,
+    KN_OPT_PROXY,    KN_OPT_PROXY_AUTH, KN_OPT_CA,        KN_OPT_KEY,
+    KN_OPT_CERT,     KN_OPT_PIN_SOURCE, KN_OPT_MODULE,    KN_OPT_REGISTRATION_ID,
+    KN_OPT_PAYLOAD,  KN_OPT_TIMEOUT,    KN_OPT_OUTPUT,    KN_OPT_JSON,
+    KN_OPT_QUIET,    KN_OPT_VERBOSE,    KN_OPT_COUNT,
 };
 
 const kn_cmd kn_cmd_provision = {
@@ -279,9 +324,9 @@ const kn_cmd kn_cmd_provision = {
     .summary = "register this device with the Azure Device Provisioning Service",
     .synopsis = "--id-scope SCOPE [options]",
     .description =
-        "Registers the device over mutual TLS with a key that stays in its hardware, and prints the\n"
-        "IoT hub that it was assigned to. Without --key and --cert the HSM library's configuration\n"
-        "file names them. The service's certificate is always verified.\n",
+        "Registers the device over mutual TLS with a key that stays in its hardware, or with SAS tokens\n"
+        "of a symmetric key, and prints the IoT hub that it was assigned to. Without --key and --cert\n"
+        "the HSM library's configuration file names them. The service's certificate is always verified.\n",
     .options = options,
     .run = run,
 };

@@ -35,6 +35,21 @@ ASN1_SEQUENCE(KN_ALIAS) = {
 } ASN1_SEQUENCE_END(KN_ALIAS)
 IMPLEMENT_ASN1_FUNCTIONS(KN_ALIAS)
 
+/* pkcs11-provider's: SEQUENCE { description VisibleString, uri UTF8String } */
+#define FOREIGN_DESCRIPTION "PKCS#11 Provider URI v1.0"
+
+typedef struct {
+    ASN1_VISIBLESTRING *description;
+    ASN1_UTF8STRING *uri;
+} KN_FOREIGN;
+
+DECLARE_ASN1_FUNCTIONS(KN_FOREIGN)
+ASN1_SEQUENCE(KN_FOREIGN) = {
+    ASN1_SIMPLE(KN_FOREIGN, description, ASN1_VISIBLESTRING),
+    ASN1_SIMPLE(KN_FOREIGN, uri, ASN1_UTF8STRING),
+} ASN1_SEQUENCE_END(KN_FOREIGN)
+IMPLEMENT_ASN1_FUNCTIONS(KN_FOREIGN)
+
 kn_err kn_alias_new(const char *uri, const kn_public *public, kn_alias **ret_alias)
 {
     if (strnlen(uri, KN_ALIAS_URI_MAX + 1) > KN_ALIAS_URI_MAX)
@@ -69,36 +84,80 @@ static bool is_der(const KN_ALIAS *asn1, const uint8_t *der, size_t length)
     return same;
 }
 
+static kn_err from_uri(const ASN1_STRING *string, const kn_public *public, kn_alias **ret_alias)
+{
+    const char *uri = (const char *)ASN1_STRING_get0_data(string);
+    size_t length = (size_t)ASN1_STRING_length(string);
+    char text[KN_ALIAS_URI_MAX + 1];
+    if (length == 0 || length > KN_ALIAS_URI_MAX || memchr(uri, 0, length))
+        return kn_fail(KN_E_ALIAS_MALFORMED, "its URI is empty, too long, or holds a NUL");
+    memcpy(text, uri, length);
+    text[length] = '\0';
+    if (kn_uri_has_pin(text)) {
+        explicit_bzero(text, sizeof text);
+        return kn_fail(KN_E_ALIAS_SECRET, "its URI has pin-value");
+    }
+    return kn_alias_new(text, public, ret_alias);
+}
+
 static kn_err from_asn1(const KN_ALIAS *asn1, kn_alias **ret_alias)
 {
+    kn_public public;
     if (asn1->version != ALIAS_VERSION)
         return kn_fail(KN_E_ALIAS_MALFORMED, "version %ld; this program knows version %d", (long)asn1->version,
                        ALIAS_VERSION);
-    const char *uri = (const char *)ASN1_STRING_get0_data(asn1->uri);
-    size_t uri_length = (size_t)ASN1_STRING_length(asn1->uri);
-    if (uri_length == 0 || uri_length > KN_ALIAS_URI_MAX || memchr(uri, 0, uri_length))
-        return kn_fail(KN_E_ALIAS_MALFORMED, "its URI is empty, too long, or holds a NUL");
-    kn_public public;
     if (asn1->public_key) {
         kn_err err = kn_public_from_spki(ASN1_STRING_get0_data(asn1->public_key),
                                          (size_t)ASN1_STRING_length(asn1->public_key), &public);
         if (kn_failed(err))
             return err;
     }
-    char text[KN_ALIAS_URI_MAX + 1];
-    memcpy(text, uri, uri_length);
-    text[uri_length] = '\0';
-    if (kn_uri_has_pin(text)) {
-        explicit_bzero(text, sizeof text);
-        return kn_fail(KN_E_ALIAS_SECRET, "its URI has pin-value");
-    }
-    return kn_alias_new(text, asn1->public_key ? &public : NULL, ret_alias);
+    return from_uri(asn1->uri, asn1->public_key ? &public : NULL, ret_alias);
 }
 
-kn_err kn_alias_from_der(const uint8_t *der, size_t length, kn_alias **ret_alias)
+static kn_err from_foreign_der(const uint8_t *der, size_t length, kn_alias **ret_alias)
 {
-    if (length == 0 || length > KN_ALIAS_DER_MAX)
-        return kn_fail(KN_E_ALIAS_MALFORMED, "%zu bytes of DER; 1 to %d are possible", length, KN_ALIAS_DER_MAX);
+    const uint8_t *end = der;
+    KN_FOREIGN *asn1 = d2i_KN_FOREIGN(NULL, &end, (long)length);
+    kn_err err;
+    if (!asn1)
+        err = kn_fail(KN_E_ALIAS_MALFORMED, "not the SEQUENCE of a " KN_ALIAS_PEM_LABEL_FOREIGN);
+    else if (end != der + length)
+        err = kn_fail(KN_E_ALIAS_MALFORMED, "%zu bytes follow the SEQUENCE", (size_t)(der + length - end));
+    else if (ASN1_STRING_length(asn1->description) != sizeof FOREIGN_DESCRIPTION - 1 ||
+             memcmp(ASN1_STRING_get0_data(asn1->description), FOREIGN_DESCRIPTION, sizeof FOREIGN_DESCRIPTION - 1))
+        err = kn_fail(KN_E_ALIAS_MALFORMED, "its description is not '" FOREIGN_DESCRIPTION "'");
+    else
+        err = from_uri(asn1->uri, NULL, ret_alias);
+    KN_FOREIGN_free(asn1);
+    return err;
+}
+
+/* Where the contents of a SEQUENCE begin; 0: it is none. */
+static size_t contents_of(const uint8_t *der, size_t length)
+{
+    if (length < 2 || der[0] != (V_ASN1_SEQUENCE | V_ASN1_CONSTRUCTED))
+        return 0;
+    size_t header = der[1] < 0x80 ? 2 : 2 + (size_t)(der[1] & 0x7f);
+    return header < length ? header : 0;
+}
+
+static bool is_foreign(const uint8_t *der, size_t length)
+{
+    size_t at = contents_of(der, length);
+    return at && der[at] == V_ASN1_VISIBLESTRING;
+}
+
+bool kn_alias_looks_like_der(const uint8_t *der, size_t length)
+{
+    size_t at = contents_of(der, length);
+    bool ours = at && length > at + 3 && der[at] == V_ASN1_INTEGER && der[at + 1] == 1 &&
+                der[at + 3] == V_ASN1_UTF8STRING;
+    return ours || is_foreign(der, length);
+}
+
+static kn_err from_own_der(const uint8_t *der, size_t length, kn_alias **ret_alias)
+{
     const uint8_t *end = der;
     KN_ALIAS *asn1 = d2i_KN_ALIAS(NULL, &end, (long)length);
     kn_err err;
@@ -112,6 +171,24 @@ kn_err kn_alias_from_der(const uint8_t *der, size_t length, kn_alias **ret_alias
         err = from_asn1(asn1, ret_alias);
     KN_ALIAS_free(asn1);
     return err;
+}
+
+kn_err kn_alias_from_der(const uint8_t *der, size_t length, kn_alias **ret_alias)
+{
+    if (length == 0 || length > KN_ALIAS_DER_MAX)
+        return kn_fail(KN_E_ALIAS_MALFORMED, "%zu bytes of DER; 1 to %d are possible", length, KN_ALIAS_DER_MAX);
+    ERR_set_mark();
+    kn_err err = is_foreign(der, length) ? from_foreign_der(der, length, ret_alias)
+                                         : from_own_der(der, length, ret_alias);
+    ERR_pop_to_mark();
+    return err;
+}
+
+bool kn_alias_is_pem_begin(const char *line)
+{
+    static const char *const begins[] = {"-----BEGIN " KN_ALIAS_PEM_LABEL "-----",
+                                         "-----BEGIN " KN_ALIAS_PEM_LABEL_FOREIGN "-----"};
+    return !strncmp(line, begins[0], strlen(begins[0])) || !strncmp(line, begins[1], strlen(begins[1]));
 }
 
 kn_err kn_alias_pem_to_der(const char *pem, size_t length, uint8_t ret_der[KN_ALIAS_DER_MAX], size_t *ret_length)
@@ -128,7 +205,7 @@ kn_err kn_alias_pem_to_der(const char *pem, size_t length, uint8_t ret_der[KN_AL
         err = kn_fail(KN_E_NO_MEMORY, "the PEM of an alias");
     else if (!PEM_read_bio(bio, &label, &header, &der, &der_length))
         err = kn_fail(KN_E_ALIAS_MALFORMED, "not a PEM block: a line or the base64 is damaged");
-    else if (strcmp(label, KN_ALIAS_PEM_LABEL))
+    else if (strcmp(label, KN_ALIAS_PEM_LABEL) && strcmp(label, KN_ALIAS_PEM_LABEL_FOREIGN))
         err = kn_fail(KN_E_ALIAS_MALFORMED, "the PEM label is '%.60s'", label);
     else if (*header)
         err = kn_fail(KN_E_ALIAS_MALFORMED, "the PEM block has headers, and an alias is never encrypted");

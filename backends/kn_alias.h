@@ -13,6 +13,8 @@
 #include "kn_public.h"
 
 #define KN_ALIAS_PEM_LABEL "KEYNYM ALIAS PRIVATE KEY"
+/* pkcs11-provider's form of the same thing, which is read and never written. */
+#define KN_ALIAS_PEM_LABEL_FOREIGN "PKCS#11 PROVIDER URI"
 #define KN_ALIAS_URI_MAX   2048 /* bytes of the URI */
 #define KN_ALIAS_DER_MAX   4096 /* bytes of the DER form */
 #define KN_ALIAS_PEM_MAX   8192 /* bytes of the PEM form and the text around it */
@@ -22,15 +24,22 @@ typedef struct kn_alias kn_alias;
 /* Checks the URI with the backend that serves its scheme. @public may be NULL. Keeps copies. */
 KN_MUST_CHECK kn_err kn_alias_new(const char *uri, const kn_public *public, kn_alias **ret_alias);
 
-/* Strict: one DER SEQUENCE, nothing after it, version 1, no NUL in the URI, no PIN. */
+/* Strict: one DER SEQUENCE, nothing after it, version 1, no NUL in the URI, no PIN. Also takes the SEQUENCE of
+ * pkcs11-provider's form, in BER, too: some of its writers use lengths that are not the shortest. */
 KN_MUST_CHECK kn_err kn_alias_from_der(const uint8_t *der, size_t length, kn_alias **ret_alias);
 
-/* @pem is the text of one block with our label; text before it is skipped. */
+/* @pem is the text of one block with one of the two labels; text before it is skipped. */
 KN_MUST_CHECK kn_err kn_alias_from_pem(const char *pem, size_t length, kn_alias **ret_alias);
 
 /* The DER inside, which is not looked into. */
 KN_MUST_CHECK kn_err kn_alias_pem_to_der(const char *pem, size_t length, uint8_t ret_der[KN_ALIAS_DER_MAX],
                                          size_t *ret_length);
+
+/* Is the line the BEGIN line of one of the two labels? */
+bool kn_alias_is_pem_begin(const char *line);
+
+/* Do the bytes begin as one of the two forms does, which no other key's DER does? Looks at the tags only. */
+bool kn_alias_looks_like_der(const uint8_t *der, size_t length);
 
 /* A text that starts with a scheme is a URI; anything else is the path of an alias PEM file. */
 KN_MUST_CHECK kn_err kn_alias_from_argument(const char *uri_or_path, kn_alias **ret_alias);

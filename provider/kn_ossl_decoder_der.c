@@ -31,14 +31,6 @@ static size_t read_all(const kn_ossl *prov, OSSL_CORE_BIO *in, uint8_t der[KN_AL
     return length;
 }
 
-/* Looks only: a SEQUENCE that begins with an INTEGER of one byte and a UTF8String. Other keys' DER does not. */
-static bool looks_like_alias(const uint8_t *der, size_t length)
-{
-    size_t header = length > 1 && der[1] < 0x80 ? 2 : length > 1 && der[1] == 0x81 ? 3 : 4;
-    return length > header + 4 && der[0] == 0x30 && der[header] == 0x02 && der[header + 1] == 1 &&
-           der[header + 3] == 0x0c;
-}
-
 static int decoder_decode(void *ctx, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *callback, void *callback_arg,
                           OSSL_PASSPHRASE_CALLBACK *passphrase, void *passphrase_arg)
 {
@@ -49,7 +41,7 @@ static int decoder_decode(void *ctx, OSSL_CORE_BIO *in, int selection, OSSL_CALL
     if (!decoder_does_selection(ctx, selection))
         return 1;
     size_t length = read_all(prov, in, der);
-    if (!looks_like_alias(der, length))
+    if (!kn_alias_looks_like_der(der, length))
         return 1; /* not for us: OpenSSL goes on with other decoders */
     kn_err err = kn_alias_from_der(der, length, &alias);
     if (!kn_failed(err))

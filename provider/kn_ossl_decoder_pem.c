@@ -1,4 +1,4 @@
-/* From PEM with our label to the DER inside. For every other PEM file this reads one line and is done.
+/* From PEM with one of an alias's labels to the DER inside. For every other PEM file this reads one line and is done.
  *
  * A decoder to DER, and not straight to a key, because OpenSSL's own loader of key files takes only those along. It does
  * not look into the DER: kn_ossl_decoder_der.c does. */
@@ -32,35 +32,32 @@ static int decoder_does_selection(void *provctx, int selection)
     return selection == 0 || (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY);
 }
 
-/* Skips to the first block; is it ours? */
-static bool find_our_block(const kn_ossl *prov, OSSL_CORE_BIO *in)
+/* Skips to the first block, whose BEGIN line is left in @line; is it ours? */
+static bool find_our_block(const kn_ossl *prov, OSSL_CORE_BIO *in, char line[LINE_MAX_BYTES])
 {
-    static const char begin[] = "-----BEGIN ", ours[] = KN_ALIAS_PEM_LABEL "-----";
-    char line[LINE_MAX_BYTES];
-    for (int i = 0; i < LINES_BEFORE && kn_ossl_gets(prov, in, line, sizeof line) > 0; i++)
+    static const char begin[] = "-----BEGIN ";
+    for (int i = 0; i < LINES_BEFORE && kn_ossl_gets(prov, in, line, LINE_MAX_BYTES) > 0; i++)
         if (!strncmp(line, begin, sizeof begin - 1))
-            return !strncmp(line + sizeof begin - 1, ours, sizeof ours - 1);
+            return kn_alias_is_pem_begin(line);
     return false;
 }
 
-/* The block, with the line that was read already put in front again. */
-static kn_err read_block(const kn_ossl *prov, OSSL_CORE_BIO *in, uint8_t ret_der[KN_ALIAS_DER_MAX],
-                         size_t *ret_length)
+/* The block that begins with @line, which is overwritten. */
+static kn_err read_block(const kn_ossl *prov, OSSL_CORE_BIO *in, char line[LINE_MAX_BYTES],
+                         uint8_t ret_der[KN_ALIAS_DER_MAX], size_t *ret_length)
 {
-    static const char begin[] = "-----BEGIN " KN_ALIAS_PEM_LABEL "-----\n";
     static const char end[] = "-----END ";
-    char text[KN_ALIAS_PEM_MAX + 1], line[LINE_MAX_BYTES];
-    size_t length = sizeof begin - 1;
-    memcpy(text, begin, length);
-    int n;
-    while ((n = kn_ossl_gets(prov, in, line, sizeof line)) > 0) {
+    char text[KN_ALIAS_PEM_MAX + 1];
+    size_t length = 0;
+    int n = (int)strlen(line);
+    do {
         if (length + (size_t)n > KN_ALIAS_PEM_MAX)
             return kn_fail(KN_E_ALIAS_MALFORMED, "more than %d bytes of PEM", KN_ALIAS_PEM_MAX);
         memcpy(text + length, line, (size_t)n);
         length += (size_t)n;
         if (!strncmp(line, end, sizeof end - 1))
             return kn_alias_pem_to_der(text, length, ret_der, ret_length);
-    }
+    } while ((n = kn_ossl_gets(prov, in, line, LINE_MAX_BYTES)) > 0);
     return kn_fail(KN_E_ALIAS_MALFORMED, "the PEM block has no END line");
 }
 
@@ -70,11 +67,12 @@ static int decoder_decode(void *ctx, OSSL_CORE_BIO *in, int selection, OSSL_CALL
     const kn_ossl *prov = ctx;
     int object_type = OSSL_OBJECT_PKEY;
     uint8_t der[KN_ALIAS_DER_MAX];
+    char line[LINE_MAX_BYTES];
     size_t length;
     (void)passphrase, (void)passphrase_arg;
-    if (!decoder_does_selection(ctx, selection) || !find_our_block(prov, in))
+    if (!decoder_does_selection(ctx, selection) || !find_our_block(prov, in, line))
         return 1; /* not for us: OpenSSL goes on with other decoders */
-    kn_err err = read_block(prov, in, der, &length);
+    kn_err err = read_block(prov, in, line, der, &length);
     if (kn_failed(err))
         return kn_ossl_raise(prov, err);
     OSSL_PARAM params[] = {

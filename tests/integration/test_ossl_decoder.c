@@ -1,4 +1,5 @@
 /* Alias PEM files where programs read private keys, and every other PEM file beside them. */
+#include "support/p11_shim.h"
 #include "support/prov.h"
 
 #include <openssl/err.h>
@@ -213,6 +214,115 @@ static void a_software_key_and_an_alias_in_one_file(void **state)
 }
 
 /* A program that asks for a public key or a certificate must not be given an alias. */
+static void reads_another_providers_pem(void **state)
+{
+    const prov *p = *state;
+    char base64[1024], text[1200];
+    unsigned char der[512];
+    for (size_t i = 0; i < TEST_EC_COUNT; i++) {
+        const char *uri = test_token_uri(prov_token, kn_algs[i].group);
+        size_t length = strlen(uri);
+        static const unsigned char head[] = "\x30\x82\x00\x00\x1a\x19PKCS#11 Provider URI v1.0\x0c\x82\x00\x00";
+        memcpy(der, head, sizeof head - 1);
+        der[2] = (unsigned char)((length + 31) >> 8), der[3] = (unsigned char)(length + 31);
+        der[33] = (unsigned char)(length >> 8), der[34] = (unsigned char)length;
+        memcpy(der + sizeof head - 1, uri, length);
+        (void)EVP_EncodeBlock((unsigned char *)base64, der, (int)(sizeof head - 1 + length));
+        (void)snprintf(text, sizeof text, "-----BEGIN %s-----\n%s\n-----END %s-----\n", KN_ALIAS_PEM_LABEL_FOREIGN,
+                       base64, KN_ALIAS_PEM_LABEL_FOREIGN);
+        expect_ours(p, prov_read_key_text(p, text), &kn_algs[i]);
+        test_token_write(prov_token, "foreign.pem", text);
+        const char *path = test_token_path(prov_token, "foreign.pem");
+        expect_ours(p, prov_load(p, path), &kn_algs[i]);
+        SSL_CTX *ctx = prov_ssl_ctx(p->libctx, TLS_client_method(), TLS1_3_VERSION);
+        assert_int_equal(SSL_CTX_use_certificate_file(ctx, prov_file(&kn_algs[i], "crt"), SSL_FILETYPE_PEM), 1);
+        assert_int_equal(SSL_CTX_use_PrivateKey_file(ctx, path, SSL_FILETYPE_PEM), 1);
+        SSL_CTX_free(ctx);
+    }
+    static const char newer[] = "-----BEGIN PKCS#11 PROVIDER URI-----\n"
+                                "MDQaGVBLQ1MjMTEgUHJvdmlkZXIgVVJJIHYyLjAMF3BrY3MxMTp0b2tlbj1hO29iamVjdD1i\n"
+                                "-----END PKCS#11 PROVIDER URI-----\n";
+    assert_null(prov_read_key_text(p, newer));
+    prov_expect_error("malformed", "description", NULL);
+}
+
+/* Through d2i and through the file store. */
+static void read_der(const prov *p, const unsigned char *der, size_t length)
+{
+    const unsigned char *at = der;
+    assert_null(d2i_AutoPrivateKey_ex(NULL, &at, (long)length, p->libctx, NULL));
+}
+
+static void names_what_is_wrong_with_der(void **state)
+{
+    const prov *p = *state;
+    static unsigned char der[KN_ALIAS_DER_MAX + 10];
+    static const unsigned char whole[] = "\x30\x14\x02\x01\x01\x0c\x0fpkcs11:object=a";
+    memcpy(der, whole, sizeof whole - 1);
+    read_der(p, der, 12); /* cut short */
+    prov_expect_error("malformed", "not the SEQUENCE", NULL);
+    read_der(p, der, sizeof whole); /* a byte after it */
+    prov_expect_error("malformed", "1 bytes follow", NULL);
+    read_der(p, der, sizeof der); /* too much */
+    prov_expect_error("malformed", "4096", NULL);
+    der[4] = 2;
+    read_der(p, der, sizeof whole - 1);
+    prov_expect_error("malformed", "version 2", NULL);
+    memcpy(der, "\x30\x82\x00\x14", 4); /* a length that is not the shortest: BER */
+    memcpy(der + 4, whole + 2, sizeof whole - 3);
+    read_der(p, der, sizeof whole + 1);
+    prov_expect_error("malformed", "BER", NULL);
+}
+
+static unsigned calls_to_load(const prov *p, shim *s, const char *path, bool by_store)
+{
+    shim_reset_calls(s);
+    EVP_PKEY *pkey = by_store ? prov_load(p, path) : prov_read_key(p, path);
+    assert_non_null(pkey);
+    EVP_PKEY_free(pkey);
+    return shim_total(s);
+}
+
+/* The look-up of a key costs 12 calls, however many decoders OpenSSL tries; an alias with its public key costs none. */
+static void counts_the_calls_to_load(void **state)
+{
+    const prov *p = *state;
+    char uri[512];
+    static const struct {
+        const char *name;
+        bool with_public;
+    } kinds[] = {{"counted.alias.pem", true}, {"counted.bare.pem", false}};
+    EVP_PKEY *software = prov_software_public(&kn_algs[0]);
+    unsigned char *der = NULL;
+    kn_public public;
+    int length = i2d_PUBKEY(software, &der);
+    assert_false(kn_failed(kn_public_from_spki(der, (size_t)length, &public)));
+    shim *s = shim_new(prov_token);
+    (void)snprintf(uri, sizeof uri, "pkcs11:token=%s;object=%s?pin-source=%s&module-path=%s", prov_token->label,
+                   kn_algs[0].group, prov_token->pin_file, shim_module);
+    for (size_t i = 0; i < 2; i++) {
+        kn_alias *alias = NULL;
+        char *pem = NULL;
+        assert_false(kn_failed(kn_alias_new(uri, kinds[i].with_public ? &public : NULL, &alias)));
+        assert_false(kn_failed(kn_alias_to_pem(alias, &pem)));
+        test_token_write(prov_token, kinds[i].name, pem);
+        free(pem);
+        kn_alias_free(&alias);
+    }
+    assert_int_equal(calls_to_load(p, s, test_token_path(prov_token, "counted.alias.pem"), false), 0);
+    assert_int_equal(calls_to_load(p, s, test_token_path(prov_token, "counted.alias.pem"), true), 0);
+    for (int by_store = 0; by_store < 2; by_store++) { /* each in a provider of its own: the first load of a process */
+        prov fresh;
+        prov_open(&fresh, p->order);
+        unsigned calls = calls_to_load(&fresh, s, test_token_path(prov_token, "counted.bare.pem"), by_store);
+        assert_in_range(calls, 1, 12);
+        prov_close(&fresh);
+    }
+    shim_free(&s);
+    OPENSSL_free(der);
+    EVP_PKEY_free(software);
+}
+
 static void an_alias_is_no_public_key_and_no_certificate(void **state)
 {
     const prov *p = *state;
@@ -346,6 +456,9 @@ int main(void)
         PROV_TEST(reads_one_alias_after_another),
         PROV_TEST(other_keys_load_as_ever),
         PROV_TEST(a_software_key_and_an_alias_in_one_file),
+        PROV_TEST(reads_another_providers_pem),
+        PROV_TEST(names_what_is_wrong_with_der),
+        PROV_TEST(counts_the_calls_to_load),
         PROV_TEST(an_alias_is_no_public_key_and_no_certificate),
         PROV_TEST(names_what_is_wrong_with_an_alias),
         PROV_TEST(a_damaged_alias_is_not_fatal_to_the_next_read),

@@ -353,6 +353,77 @@ static void test_pem(void **state)
     refused_pem("pkcs11:token=a\n", "PEM");
 }
 
+/* pkcs11-provider's SEQUENCE { VisibleString, UTF8String }, with lengths of two bytes as some of its writers make them. */
+static bytes foreign(const char *description, const char *uri)
+{
+    bytes out;
+    size_t a = strlen(description), b = strlen(uri);
+    const uint8_t head[] = {0x30, 0x82, (uint8_t)((a + b + 8) >> 8), (uint8_t)(a + b + 8), 0x1a, 0x82, 0, (uint8_t)a};
+    const uint8_t middle[] = {0x0c, 0x82, (uint8_t)(b >> 8), (uint8_t)b};
+    memcpy(out.data, head, sizeof head);
+    memcpy(out.data + sizeof head, description, a);
+    memcpy(out.data + sizeof head + a, middle, sizeof middle);
+    memcpy(out.data + sizeof head + a + sizeof middle, uri, b);
+    out.length = sizeof head + a + sizeof middle + b;
+    return out;
+}
+
+static void test_another_providers_form(void **state)
+{
+    static const char description[] = "PKCS#11 Provider URI v1.0";
+    /* DER, as pkcs11-provider itself writes it. */
+    static const char written[] = "-----BEGIN PKCS#11 PROVIDER URI-----\n"
+                                  "MDQaGVBLQ1MjMTEgUHJvdmlkZXIgVVJJIHYxLjAMF3BrY3MxMTp0b2tlbj1hO29i\n"
+                                  "amVjdD1i\n"
+                                  "-----END PKCS#11 PROVIDER URI-----\n";
+    kn_alias *alias = NULL;
+    (void)state;
+    assert_ok(kn_alias_from_pem(written, strlen(written), &alias));
+    same_as(alias, "pkcs11:token=a;object=b", NULL);
+    kn_alias_free(&alias);
+    bytes der = foreign(description, URI);
+    assert_true(kn_alias_looks_like_der(der.data, der.length));
+    assert_ok(kn_alias_from_der(der.data, der.length, &alias));
+    same_as(alias, URI, NULL);
+    kn_alias_free(&alias);
+    char *pem = pem_with(KN_ALIAS_PEM_LABEL_FOREIGN, "", &der);
+    assert_true(kn_alias_is_pem_begin(pem));
+    assert_ok(kn_alias_from_pem(pem, strlen(pem), &alias));
+    same_as(alias, URI, NULL);
+    kn_alias_free(&alias);
+    free(pem);
+    for (size_t length = 1; length < der.length; length++)
+        assert_error(KN_E_ALIAS_MALFORMED, kn_alias_from_der(der.data, length, &alias));
+    der.data[der.length] = 0;
+    refused_der(KN_E_ALIAS_MALFORMED, der.data, der.length + 1, "1 bytes follow");
+    der = foreign("PKCS#11 Provider URI v2.0", URI);
+    refused_der(KN_E_ALIAS_MALFORMED, der.data, der.length, "description");
+    der = foreign(description, "pkcs11:token=a?pin-value=98761234");
+    refused_der(KN_E_ALIAS_SECRET, der.data, der.length, "pin-value");
+    assert_detail_lacks("9876");
+    der = foreign(description, "pkcs11:token=a;obj=b");
+    refused_der(KN_E_URI_ATTRIBUTE, der.data, der.length, "obj");
+    assert_false(kn_alias_is_pem_begin("-----BEGIN PRIVATE KEY-----\n"));
+}
+
+/* Other keys' DER must pass by. */
+static void test_what_is_no_alias(void **state)
+{
+    static const uint8_t pkcs8[] = {0x30, 0x0a, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70};
+    static const uint8_t rsa[] = {0x30, 0x82, 0x01, 0x00, 0x02, 0x01, 0x00, 0x02, 0x82, 0x01, 0x01};
+    static const uint8_t sec1[] = {0x30, 0x77, 0x02, 0x01, 0x01, 0x04, 0x20, 0x00};
+    static const uint8_t certificate[] = {0x30, 0x82, 0x01, 0x00, 0x30, 0x81, 0x80};
+    static const uint8_t cut[] = {0x30, 0x84, 0x00};
+    (void)state;
+    assert_false(kn_alias_looks_like_der(pkcs8, sizeof pkcs8));
+    assert_false(kn_alias_looks_like_der(rsa, sizeof rsa));
+    assert_false(kn_alias_looks_like_der(sec1, sizeof sec1));
+    assert_false(kn_alias_looks_like_der(certificate, sizeof certificate));
+    assert_false(kn_alias_looks_like_der(cut, sizeof cut));
+    assert_false(kn_alias_looks_like_der(cut, 1));
+    assert_false(kn_alias_looks_like_der(cut, 0));
+}
+
 static void test_argument(void **state)
 {
     char path[] = "/tmp/keynym-test.XXXXXX";
@@ -432,6 +503,8 @@ int main(void)
         cmocka_unit_test(test_caps),
         cmocka_unit_test(test_a_pin_is_never_inside),
         cmocka_unit_test(test_pem),
+        cmocka_unit_test(test_another_providers_form),
+        cmocka_unit_test(test_what_is_no_alias),
         cmocka_unit_test(test_argument),
         cmocka_unit_test(test_complete),
     };

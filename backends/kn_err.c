@@ -15,6 +15,18 @@ static const struct {
 
 static _Thread_local char last_detail[KN_DETAIL_MAX];
 
+/* Names come from tokens: what would steer a terminal or break a log line is shown as '?'. Control characters are the bytes
+ * below 0x20, 0x7f, and U+0080 to U+009F, which UTF-8 writes as 0xc2 and a byte below 0xa0. */
+static void make_printable(char *text)
+{
+    for (unsigned char *c = (unsigned char *)text; *c; c++) {
+        if (*c < 0x20 || *c == 0x7f)
+            *c = '?';
+        else if (*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
+            c[0] = c[1] = '?';
+    }
+}
+
 kn_err kn_fail(kn_code code, const char *format, ...)
 {
     /* The arguments may point into last_detail, so it is written last. */
@@ -23,6 +35,7 @@ kn_err kn_fail(kn_code code, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    make_printable(text);
     memcpy(last_detail, text, sizeof text);
     return (kn_err){code};
 }
@@ -34,6 +47,7 @@ kn_err kn_fail_within(kn_err err, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(context, sizeof context, format, args);
     va_end(args);
+    make_printable(context);
     memcpy(old, last_detail, sizeof old);
     int used = snprintf(last_detail, sizeof last_detail, "%s: ", context);
     if (used > 0 && (size_t)used < sizeof last_detail) {

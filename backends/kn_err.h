@@ -39,7 +39,7 @@ static inline bool kn_failed(kn_err err)
 }
 
 /* Records the detail of a failure for this thread and returns it as a result. The text names the call,
- * the token and the code that the module gave; it never holds a PIN. */
+ * the token and the code that the module gave; it never holds a PIN. Control characters are replaced. */
 kn_err kn_fail(kn_code code, const char *format, ...) KN_PRINTF(2, 3);
 
 /* Puts "CONTEXT: " in front of the detail of a failure that is passed on. */

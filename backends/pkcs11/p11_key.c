@@ -1,8 +1,5 @@
 #include "p11_key.h"
 
-#include "../kn_log.h"
-#include "../kn_proc.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,115 +88,40 @@ static kn_err token_of(p11_key *key, p11_token **ret_token)
     return kn_success();
 }
 
-/* Makes a repetition possible. */
-static kn_err mend(p11_key *key, p11_token *token, p11_retry retry, unsigned generation)
-{
-    kn_err err = kn_success();
-    if (retry == P11_MODULE)
-        err = p11_module_restart(token);
-    if (!kn_failed(err) && (retry == P11_MODULE || retry == P11_TOKEN))
-        err = p11_token_find_again(token);
-    if (kn_failed(err))
-        return err;
-    if (retry == P11_LOGIN)
-        p11_session_logged_out(token);
-    if (retry == P11_OBJECT) {
-        (void)pthread_mutex_lock(&key->lock);
-        key->generation = 0;
-        (void)pthread_mutex_unlock(&key->lock);
-    }
-    if (retry == P11_SESSION)
-        p11_session_close_idle(token);
-    if (retry == P11_SESSIONS || retry == P11_TOKEN || retry == P11_MODULE) {
-        (void)pthread_mutex_lock(&token->lock);
-        if (token->generation == generation) /* else another thread was faster */
-            p11_session_forget(token);
-        (void)pthread_mutex_unlock(&token->lock);
-    }
-    return kn_success();
-}
-
-typedef struct run {
+typedef struct key_run {
+    p11_key *key;
     p11_step (*step)(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle, void *arg);
     void *arg;
     unsigned binding;
-} run;
+} key_run;
 
-/* One try. @ret_retry says what would have to be mended before another; P11_NEVER: there must be none. */
-static kn_err attempt(p11_key *key, p11_token *token, run *r, p11_retry *ret_retry, unsigned *ret_generation)
+static p11_step key_step(p11_call *call, unsigned generation, void *arg)
 {
-    p11_session session;
-    (void)pthread_mutex_lock(&token->lock);
-    *ret_generation = token->generation;
-    (void)pthread_mutex_unlock(&token->lock);
-    *ret_retry = P11_NEVER;
-    p11_call call = {.token = token, .rv = CKR_OK};
-    kn_err err = p11_session_take(token, key->uri, false, &session);
-    if (kn_failed(err)) {
-        if (err.code == KN_E_TOKEN_GONE)
-            *ret_retry = P11_TOKEN;
-        else if (err.code == KN_E_MODULE_INIT)
-            *ret_retry = P11_MODULE;
-        else if (err.code == KN_E_SESSION_LOST)
-            *ret_retry = P11_SESSION;
-        return err;
-    }
-    *ret_generation = session.generation;
-    call.session = session.handle;
+    key_run *r = arg;
     bound where = {0};
-    err = bind(key, &call, session.generation, &where);
-    if (kn_failed(err)) {
-        *ret_retry = call.rv == CKR_OK ? P11_NEVER : p11_ckr_row(call.rv)->retry;
-        p11_session_give(token, &session, call.rv == CKR_OK);
-        return err;
-    }
-    p11_step outcome = r->step(key, &call, where.handle, r->arg);
-    err = outcome.err;
-    if (outcome.call) {
-        const p11_ckr *row = p11_ckr_row(outcome.rv);
-        err = p11_fail(outcome.call, token->label, outcome.rv);
-        if (!outcome.begun || row->not_begun)
-            *ret_retry = row->retry;
-    }
-    p11_session_give(token, &session, !outcome.call && !kn_failed(outcome.err));
+    kn_err err = bind(r->key, call, generation, &where);
+    if (kn_failed(err))
+        return (p11_step){.err = err, .rv = call->rv, .idle = call->rv == CKR_OK};
     r->binding = where.binding;
-    return err;
-}
-
-/* A child of fork must initialise the module before any other call (PKCS#11 v3.0 section 5.4), and SoftHSM's slots
- * may have other numbers there. */
-static kn_err follow_fork(p11_key *key, p11_token *token)
-{
-    (void)pthread_mutex_lock(&token->lock);
-    bool forked = token->fork != kn_proc_fork_count();
-    unsigned generation = token->generation;
-    (void)pthread_mutex_unlock(&token->lock);
-    return forked ? mend(key, token, P11_MODULE, generation) : kn_success();
+    p11_step outcome = r->step(r->key, call, where.handle, r->arg);
+    if (outcome.rv != CKR_OK && p11_ckr_row(outcome.rv)->retry == P11_OBJECT) {
+        (void)pthread_mutex_lock(&r->key->lock);
+        r->key->generation = 0;
+        (void)pthread_mutex_unlock(&r->key->lock);
+    }
+    return outcome;
 }
 
 kn_err p11_key_run(p11_key *key,
                    p11_step (*step)(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle, void *arg), void *arg,
                    unsigned *ret_binding)
 {
-    run r = {.step = step, .arg = arg};
+    key_run r = {.key = key, .step = step, .arg = arg};
+    const p11_task task = {.uri = key->uri, .step = key_step, .arg = &r};
     p11_token *token;
-    p11_retry retry;
-    unsigned generation, mended = 0; /* a bit for each class */
     kn_err err = token_of(key, &token);
     if (!kn_failed(err))
-        err = follow_fork(key, token);
-    if (kn_failed(err))
-        return err;
-    err = attempt(key, token, &r, &retry, &generation);
-    while (kn_failed(err) && retry != P11_NEVER && !(mended & 1u << retry)) {
-        kn_log(KN_LOG_INFO, "%s; trying once more", kn_err_detail());
-        mended |= 1u << retry;
-        err = mend(key, token, retry, generation);
-        if (!kn_failed(err))
-            err = attempt(key, token, &r, &retry, &generation);
-        else
-            retry = P11_NEVER;
-    }
+        err = p11_run(token, &task);
     if (ret_binding)
         *ret_binding = r.binding;
     return err;
@@ -236,7 +158,7 @@ static p11_step inspect_step(p11_key *key, p11_call *call, CK_OBJECT_HANDLE hand
 {
     (void)key;
     kn_err err = p11_custody_read(call, handle, arg);
-    return (p11_step){.call = NULL, .err = err};
+    return (p11_step){.err = err, .rv = call->rv};
 }
 
 kn_err p11_key_inspect(void *arg, kn_custody *ret_custody)

@@ -1,15 +1,12 @@
 /* Keys of a token: the members of the backend's contract that concern a key (kn_backend.h says what they promise).
  *
  * A key is {URI, weak link to its token, object handle with the generation in which it was found}.
- *
- * Retry, for what fails in p11_key_run(): at most once for each class of p11_retry, and only where the return value, or
- * the call that returned it, proves that the operation did not begin.
  */
 #ifndef KN_P11_KEY_H
 #define KN_P11_KEY_H
 
 #include "../kn_backend.h"
-#include "p11_object.h"
+#include "p11_run.h"
 
 #include <stdatomic.h>
 
@@ -27,14 +24,6 @@ typedef struct p11_key {
     bool compared;       /* the token told the public key, and it is the expected one */
     atomic_bool always_authenticate; /* read without the lock */
 } p11_key;
-
-/* What one step of an operation came to. */
-typedef struct p11_step {
-    const char *call; /* NULL: success, or an error that is not a Cryptoki one */
-    CK_RV rv;
-    bool begun; /* the operation may have been done by the token */
-    kn_err err; /* when call is NULL */
-} p11_step;
 
 kn_err p11_key_open(void *state, const char *uri, const kn_public *expected, void **ret_key,
                     kn_public *ret_public);

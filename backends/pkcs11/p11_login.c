@@ -140,6 +140,7 @@ static kn_err try_pin(p11_token *token, CK_SESSION_HANDLE session, CK_USER_TYPE 
     /* The call takes a pointer to non-const; the standard has it as input only. */
     CK_RV rv = token->module->fn->C_Login(session, user, (CK_UTF8CHAR *)(uintptr_t)kn_secret_data(pin),
                                           kn_secret_length(pin));
+    token->login_rv = rv;
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
         return kn_success();
     if (rv == CKR_PIN_INCORRECT || rv == CKR_PIN_INVALID || rv == CKR_PIN_LEN_RANGE)
@@ -152,6 +153,7 @@ static kn_err login_at_token(p11_token *token, CK_SESSION_HANDLE session, CK_USE
 {
     kn_log(KN_LOG_INFO, "token '%s' waits for its PIN to be entered at the token", token->label);
     CK_RV rv = token->module->fn->C_Login(session, user, NULL, 0);
+    token->login_rv = rv;
     return rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN ? kn_success() : p11_fail("C_Login", token->label, rv);
 }
 

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static char *copy_or_null(const char *text)
 {
@@ -200,8 +199,7 @@ static kn_err load_configured(p11_state *state)
     return err;
 }
 
-/* A child of fork has the modules, but they must be initialised in it. */
-static kn_err initialise_after_fork(p11_state *state)
+kn_err p11_modules_follow_fork(p11_state *state)
 {
     unsigned now = kn_proc_fork_count();
     if (state->fork == now)
@@ -221,7 +219,7 @@ static kn_err initialise_after_fork(p11_state *state)
 kn_err p11_modules_for(p11_state *state, const p11_uri *uri, const p11_module **ret_modules, size_t *ret_count)
 {
     size_t count = 0;
-    kn_err err = initialise_after_fork(state);
+    kn_err err = p11_modules_follow_fork(state);
     if (kn_failed(err))
         return err;
     if (uri && uri->module_path) {
@@ -257,75 +255,4 @@ kn_err p11_modules_for(p11_state *state, const p11_uri *uri, const p11_module **
         return err;
     return name ? kn_fail(KN_E_NO_MODULE, "no module is registered under the name '%.60s'", name)
                 : kn_fail(KN_E_NO_MODULE, "p11-kit knows of none");
-}
-
-kn_err p11_module_restart(p11_token *token)
-{
-    p11_state *state = token->state;
-    CK_FUNCTION_LIST *fn = token->module->fn;
-    (void)pthread_mutex_lock(&state->lock);
-    kn_err err = initialise_after_fork(state);
-    if (!kn_failed(err)) {
-        /* p11-kit counts; when the module was finalised behind its back, both must start from nothing. */
-        CK_INFO info;
-        if (fn->C_GetInfo(&info) == CKR_CRYPTOKI_NOT_INITIALIZED) {
-            (void)p11_kit_module_finalize(fn);
-            CK_RV rv = p11_kit_module_initialize(fn);
-            if (rv != CKR_OK && rv != CKR_CRYPTOKI_ALREADY_INITIALIZED)
-                err = kn_fail(KN_E_MODULE_INIT, "%s: C_Initialize: %s (0x%lx)", token->module->name,
-                              p11_ckr_row(rv)->name, rv);
-        }
-    }
-    (void)pthread_mutex_unlock(&state->lock);
-    return err;
-}
-
-/* Needs @state->lock. */
-static bool has_sessions(p11_state *state, const p11_module *module, const p11_token *gone)
-{
-    bool open = false;
-    for (p11_token *token = state->tokens; token && !open; token = token->next) {
-        (void)pthread_mutex_lock(&token->lock);
-        open = token->module == module && token != gone && token->open && token->fork == kn_proc_fork_count();
-        (void)pthread_mutex_unlock(&token->lock);
-    }
-    return open;
-}
-
-static bool shows_blank_token(const p11_module *module)
-{
-    CK_SLOT_ID slots[P11_SLOTS_MAX];
-    CK_ULONG count = P11_SLOTS_MAX;
-    bool blank = false;
-    if (module->fn->C_GetSlotList(CK_TRUE, slots, &count) != CKR_OK)
-        return false;
-    for (CK_ULONG i = 0; i < count && !blank; i++) {
-        CK_TOKEN_INFO info;
-        blank = module->fn->C_GetTokenInfo(slots[i], &info) == CKR_OK && !(info.flags & CKF_TOKEN_INITIALIZED);
-    }
-    return blank;
-}
-
-bool p11_modules_read_again(p11_state *state, const p11_token *gone, unsigned attempt)
-{
-    struct timespec now, pause = {.tv_nsec = (long)(10000000u << attempt)};
-    bool read = false;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    if (attempt >= P11_READ_AGAIN_MAX || (attempt == 0 && now.tv_sec < state->read_again_sec))
-        return false;
-    state->read_again_sec = now.tv_sec + P11_READ_AGAIN_PAUSE_SEC;
-    for (size_t i = 0; i < state->module_count; i++) {
-        CK_FUNCTION_LIST *fn = state->modules[i].fn;
-        if (!state->modules[i].initialised || has_sessions(state, &state->modules[i], gone) ||
-            !shows_blank_token(&state->modules[i]))
-            continue;
-        if (!read)
-            (void)nanosleep(&pause, NULL);
-        (void)p11_kit_module_finalize(fn);
-        CK_RV rv = p11_kit_module_initialize(fn);
-        if (rv != CKR_OK)
-            kn_log(KN_LOG_WARN, "%s: C_Initialize: %s (0x%lx)", state->modules[i].name, p11_ckr_row(rv)->name, rv);
-        read = true;
-    }
-    return read;
 }

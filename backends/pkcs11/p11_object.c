@@ -20,16 +20,22 @@ kn_err p11_search(p11_call *call, CK_ATTRIBUTE *template, CK_ULONG template_coun
     CK_RV rv = fn->C_FindObjectsInit(call->session, template, template_count);
     if (rv != CKR_OK)
         return failed(call, "C_FindObjectsInit", rv);
-    CK_ULONG count = 0;
-    rv = fn->C_FindObjects(call->session, ret_handles, max + 1, &count);
+    CK_ULONG count = 0, more = 0, asked;
+    do { /* a module may answer in portions, so that only an empty answer is the end */
+        more = 0;
+        asked = max + 1 - count;
+        rv = fn->C_FindObjects(call->session, ret_handles + count, asked, &more);
+        if (rv == CKR_OK && more <= asked)
+            count += more;
+    } while (rv == CKR_OK && more && more <= asked && count <= max);
     CK_RV final = fn->C_FindObjectsFinal(call->session);
     if (rv != CKR_OK)
         return failed(call, "C_FindObjects", rv);
     if (final != CKR_OK)
         return failed(call, "C_FindObjectsFinal", final);
-    if (count > max + 1)
+    if (more > asked)
         return kn_fail(KN_E_MODULE_BROKEN, "C_FindObjects on token '%s' returned %lu objects, asked for %lu",
-                       call->token->label, count, max + 1);
+                       call->token->label, more, asked);
     *ret_count = count;
     return kn_success();
 }

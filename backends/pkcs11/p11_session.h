@@ -12,7 +12,11 @@
  *   CKR_USER_NOT_LOGGED_IN seen             -> p11_session_logged_out(), and the next take logs in
  *   a key cannot be found                   -> p11_session_is_user() tells whether somebody else logged us out
  *   CKR_OPERATION_ACTIVE and the like       -> p11_session_close_idle(): logged in while one is lent
- *   CKR_SESSION_HANDLE_INVALID and the like -> p11_session_forget(): logged out, pool empty
+ *   CKR_SESSION_HANDLE_INVALID and the like -> p11_session_drop(): logged out, pool empty; those that live are closed
+ *   the module started anew                 -> p11_session_forget(): the same, but none is closed
+ *
+ * How many: what the token states, or what CKR_SESSION_COUNT taught; then one more is tried now and then, by an operation
+ * that would have to wait, so that the number grows again when others give theirs back.
  */
 #ifndef KN_P11_SESSION_H
 #define KN_P11_SESSION_H
@@ -23,6 +27,7 @@ typedef struct p11_session {
     CK_SESSION_HANDLE handle;
     CK_SLOT_ID slot;     /* of the token, when the session was lent */
     unsigned generation; /* the token's, likewise */
+    unsigned epoch;      /* likewise */
     bool read_write;     /* not from the pool: closed when given back */
 } p11_session;
 
@@ -31,11 +36,25 @@ typedef struct p11_session {
 KN_MUST_CHECK kn_err p11_session_take(p11_token *token, const p11_uri *uri, bool read_write,
                                       p11_session *ret_session);
 
+/* The same; on failure *ret_retry says what to mend before it may be tried again. An authentication that the token may have
+ * judged is never: P11_NEVER. */
+KN_MUST_CHECK kn_err p11_session_take_retry(p11_token *token, const p11_uri *uri, bool read_write,
+                                            p11_session *ret_session, p11_retry *ret_retry);
+
 /* @clean: no operation is left active in it, so another may use it. */
 void p11_session_give(p11_token *token, p11_session *session, bool clean);
 
-/* All handles are worthless. Needs token->lock. */
-void p11_session_forget(p11_token *token);
+unsigned p11_session_generation(p11_token *token);
+
+/* All handles are worthless, and may by now be those of somebody else in this process: none is closed. Nothing happens when
+ * @generation is not the token's: another thread was faster. */
+void p11_session_forget(p11_token *token, unsigned generation);
+
+/* The same with token->lock held. */
+void p11_session_forget_locked(p11_token *token);
+
+/* Sessions were lost, all or some: the handles are given up, and those that the token still knows are closed. */
+void p11_session_drop(p11_token *token, unsigned generation);
 
 void p11_session_logged_out(p11_token *token);
 

@@ -15,14 +15,19 @@
 #include "p11_uri.h"
 
 #include <pthread.h>
-#include <time.h>
+#include <stdint.h>
 
 #define P11_MODULES_MAX  16   /* modules */
 #define P11_SLOTS_MAX    64   /* slots of one module that are looked at */
 #define P11_READ_AGAIN_MAX 4       /* times that modules read their tokens again, 10, 20, 40, 80 ms apart */
-#define P11_READ_AGAIN_PAUSE_SEC 1 /* seconds before that is done once more */
+#define P11_READ_AGAIN_PAUSE_MS 1000 /* before that is done once more */
 #define P11_MECHANISMS_MAX 11 /* mechanisms that are used; p11_mechanism.c names them */
 #define P11_SESSIONS_MAX 1024 /* sessions of one token, when it states no limit of its own */
+#define P11_GROW_MIN_MS  10   /* after CKR_SESSION_COUNT: until one more session is tried; doubled each time it fails */
+#define P11_GROW_MAX_MS  5000
+#define P11_RESTART_MIN_MS 100 /* after a second failure of C_Initialize in a row; doubled each time */
+#define P11_RESTART_MAX_MS 5000
+#define P11_FAILURES_MAX 2 /* operations in a row that failed in the token, before its module is started anew */
 
 typedef struct p11_module {
     CK_FUNCTION_LIST *fn;
@@ -47,13 +52,21 @@ typedef struct p11_token {
     char label[33], manufacturer[33], model[17], serial[17]; /* what identifies it, in any slot */
     struct p11_token *next;
 
+    unsigned start_failures; /* of C_Initialize, in a row; guarded by the state's lock, as what follows */
+    int64_t start_at_ms;     /* it is not tried before this time of CLOCK_MONOTONIC */
+
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t freed;
     CK_SLOT_ID slot;
     CK_FLAGS flags;
     bool flags_fresh;    /* read since the last login, so the PIN counter flags can be trusted */
-    unsigned limit;      /* sessions: stated by the token or learned from CKR_SESSION_COUNT */
+    unsigned stated;     /* sessions that the token says it has */
+    unsigned limit;      /* sessions: what is stated, or learned from CKR_SESSION_COUNT; may be 0 for a while */
+    unsigned grow_pause_ms; /* see P11_GROW_MIN_MS */
+    int64_t grow_at_ms;     /* time of CLOCK_MONOTONIC from which one more than @limit is tried */
     unsigned generation; /* grows when handles of sessions and objects have become worthless; never 0 */
+    unsigned epoch;      /* grows when session handles may be somebody else's: then they are not even closed */
+    unsigned failures;   /* operations in a row that ended with KN_E_TOKEN_FAILED */
     unsigned fork;       /* kn_proc_fork_count() of the last use */
     bool logged_in;
     p11_offer offers[P11_MECHANISMS_MAX];
@@ -63,7 +76,8 @@ typedef struct p11_token {
 
     kn_secret *kept_pin; /* that somebody typed; NULL: none. For logging in again */
 
-    pthread_mutex_t login_lock; /* held across C_Login, so that a wrong PIN is tried once */
+    pthread_mutex_t login_lock; /* held across C_Login, so that a wrong PIN is tried once; guards what follows */
+    CK_RV login_rv;             /* what C_Login returned last */
 } p11_token;
 
 struct p11_state {
@@ -77,7 +91,7 @@ struct p11_state {
     p11_module modules[P11_MODULES_MAX];
     size_t module_count;
     p11_token *tokens;
-    time_t read_again_sec; /* not before this second of CLOCK_MONOTONIC */
+    int64_t read_again_at_ms; /* not before this time of CLOCK_MONOTONIC */
 };
 
 kn_err p11_state_new(const kn_config *config, void **ret_state);
@@ -95,14 +109,10 @@ KN_MUST_CHECK kn_err p11_token_find(p11_state *state, const p11_uri *uri, p11_to
 /* Looks for the same token again, by serial number, in every slot of its module. */
 KN_MUST_CHECK kn_err p11_token_find_again(p11_token *token);
 
-/* Initialises the token's module again when it was finalised behind our back. */
-KN_MUST_CHECK kn_err p11_module_restart(p11_token *token);
+/* A child of fork has the modules, but must initialise them before any other call. Needs @state->lock. */
+KN_MUST_CHECK kn_err p11_modules_follow_fork(p11_state *state);
 
-/* After a token was not found: lets modules read their tokens again, which some do in C_Initialize only. SoftHSM 2.6.1
- * moreover writes token.object anew at every login, cutting it to nothing first: a process that starts in that moment
- * has a blank token in its place, for ever. Only modules that show a blank token and have no session of ours, those of
- * @gone aside. For @attempt = 0, 1, ... until it is false: then nothing was read. Needs @state->lock. */
-bool p11_modules_read_again(p11_state *state, const p11_token *gone, unsigned attempt);
+int64_t p11_now_ms(void); /* of CLOCK_MONOTONIC */
 
 KN_MUST_CHECK kn_err p11_token_list(void *state, void (*row)(const kn_token_info *info, void *arg), void *arg);
 

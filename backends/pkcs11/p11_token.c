@@ -2,6 +2,7 @@
 
 #include "../kn_log.h"
 #include "../kn_proc.h"
+#include "p11_restart.h"
 #include "p11_session.h"
 
 #include <stdio.h>
@@ -74,10 +75,10 @@ static p11_token *know_token(p11_state *state, const p11_module *module, CK_SLOT
     (void)pthread_mutex_lock(&token->lock);
     if (token->slot != slot) { /* it moved: what was opened in the old slot is worth nothing */
         token->slot = slot;
-        p11_session_forget(token);
+        p11_session_forget_locked(token);
     }
-    if (!token->limit)
-        token->limit = session_limit(info);
+    if (token->stated != session_limit(info))
+        token->stated = token->limit = session_limit(info);
     token->flags = info->flags;
     token->flags_fresh = true;
     (void)pthread_mutex_unlock(&token->lock);

@@ -103,6 +103,20 @@ static void *fail_elsewhere(void *arg)
     return NULL;
 }
 
+/* Names come from tokens, and end on terminals and in log files. */
+static void test_control_characters_are_replaced(void **state)
+{
+    (void)state;
+    (void)kn_fail(KN_E_NO_KEY, "'%s'", "a\x1b[2J\nb\x7f\xc2\x9b" "c\td");
+    assert_string_equal(kn_err_detail(), "'a?[2J?b???c?d'");
+    (void)kn_fail_within((kn_err){KN_E_NO_KEY}, "token '%s'", "x\ry");
+    assert_string_equal(kn_err_detail(), "token 'x?y': 'a?[2J?b???c?d'");
+    (void)kn_fail(KN_E_NO_KEY, "Schl\xc3\xbc" "ssel \xc2\xa7 \xe2\x82\xac"); /* and nothing else */
+    assert_string_equal(kn_err_detail(), "Schl\xc3\xbc" "ssel \xc2\xa7 \xe2\x82\xac");
+    (void)kn_fail(KN_E_NO_KEY, "cut \xc2");
+    assert_string_equal(kn_err_detail(), "cut \xc2");
+}
+
 static void test_each_thread_has_its_own_detail(void **state)
 {
     pthread_t thread;
@@ -125,6 +139,7 @@ int main(void)
         cmocka_unit_test(test_nesting),
         cmocka_unit_test(test_truncation),
         cmocka_unit_test(test_text_is_cut_to_fit),
+        cmocka_unit_test(test_control_characters_are_replaced),
         cmocka_unit_test(test_each_thread_has_its_own_detail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,18 +43,22 @@ static const char help_create[] =
     "  --disabled           create it, but refuse its devices until \"group enable\"\n"
     "  --help               this text\n";
 
-static bool fill_group(const group_options *o, X509 *cert, dps_group *ret, dps_fail *fail)
+static bool fill_group(const group_options *o, X509 *cert, dps_enrollment *ret, dps_fail *fail)
 {
-    dps_group group = {.enabled = !o->disabled, .created_ms = dps_time_now_ms()};
+    dps_enrollment group = {
+        .is_group = true,
+        .attestation = DPS_ATTEST_X509_SIGNING,
+        .enabled = !o->disabled,
+        .update_hub = true,
+        .migrate_data = true,
+        .created_ms = dps_time_now_ms(),
+    };
     unsigned char *der = NULL;
     int n = i2d_X509(cert, &der);
-    if (n <= 0 || !dps_random_etag(group.etag) || (group.certificate.bytes = malloc((size_t)n)) == NULL) {
-        OPENSSL_free(der);
-        return dps_fail_set(fail, DPS_EXIT_FAILED, "the certificate cannot be encoded");
-    }
-    memcpy(group.certificate.bytes, der, (size_t)n);
-    group.certificate.len = (size_t)n;
+    bool ok = n > 0 && dps_random_etag(group.etag) && dps_blob_copy(der, (size_t)n, &group.primary);
     OPENSSL_free(der);
+    if (!ok)
+        return dps_fail_set(fail, DPS_EXIT_FAILED, "the certificate cannot be encoded");
     group.updated_ms = group.created_ms;
     snprintf(group.id, sizeof(group.id), "%s", o->id);
     snprintf(group.hub, sizeof(group.hub), "%s", o->hub != NULL ? o->hub : "");
@@ -62,14 +66,14 @@ static bool fill_group(const group_options *o, X509 *cert, dps_group *ret, dps_f
     return true;
 }
 
-static bool add_group(const group_options *o, const dps_group *group, dps_fail *fail)
+static bool add_group(const group_options *o, const dps_enrollment *group, dps_fail *fail)
 {
     dps_store *store = NULL;
     char holder[DPS_ID_LEN];
     if (!dps_state_open_store(o->dir, true, &store, fail))
         return false;
     bool ok = false;
-    switch (dps_store_group_add(store, group, holder)) {
+    switch (dps_store_enrollment_add(store, group, holder)) {
     case DPS_STORE_OK:
         ok = true;
         break;
@@ -82,6 +86,7 @@ static bool add_group(const group_options *o, const dps_group *group, dps_fail *
                          "the group \"%s\" has this certificate already; delete that group first", holder);
         break;
     case DPS_STORE_NOT_FOUND:
+    case DPS_STORE_STALE:
     case DPS_STORE_FAILED:
         dps_fail_set(fail, DPS_EXIT_FAILED, "the database refuses the group: %s", dps_store_message(store));
         break;
@@ -103,7 +108,7 @@ static int run_create(const dps_cmd *cmd, int argc, char **argv)
     };
     int exit_code;
     dps_fail fail;
-    dps_group group = {0};
+    dps_enrollment group = {0};
     dps_cert_info info;
     if (!dps_cmd_options(cmd, argc, argv, opts, &exit_code))
         return exit_code;
@@ -127,7 +132,7 @@ static int run_create(const dps_cmd *cmd, int argc, char **argv)
     ok = ok && fill_group(&o, cert, &group, &fail) && add_group(&o, &group, &fail);
     if (ok)
         printf("group \"%s\" created: %s, until %s\n", group.id, info.subject, info.not_after);
-    dps_group_clear(&group);
+    dps_enrollment_clear(&group);
     X509_free(cert);
     return ok ? DPS_EXIT_OK : dps_cmd_failed(cmd, &fail);
 }
@@ -139,16 +144,16 @@ const dps_cmd dps_cmd_group_create = {
     .run = run_create,
 };
 
-static bool group_cert_info(const dps_group *group, dps_cert_info *ret_info)
+static bool group_cert_info(const dps_enrollment *group, dps_cert_info *ret_info)
 {
-    const unsigned char *der = group->certificate.bytes;
-    X509 *cert = d2i_X509(NULL, &der, (long)group->certificate.len);
+    const unsigned char *der = group->primary.bytes;
+    X509 *cert = d2i_X509(NULL, &der, (long)group->primary.len);
     bool ok = cert != NULL && dps_cert_info_of(cert, ret_info);
     X509_free(cert);
     return ok;
 }
 
-static cJSON *group_json(const dps_group *group)
+static cJSON *group_json(const dps_enrollment *group)
 {
     dps_cert_info info;
     char created[DPS_TIME_LEN];
@@ -189,7 +194,7 @@ static const char help_list[] = "group list --dir STATE [--json]\n"
                                 "  --json        one JSON array instead\n"
                                 "  --help        this text\n";
 
-static bool list_text(const dps_group *group, void *user)
+static bool list_text(const dps_enrollment *group, void *user)
 {
     (void)user;
     dps_cert_info info = {.subject = "(unreadable certificate)"};
@@ -200,7 +205,7 @@ static bool list_text(const dps_group *group, void *user)
     return true;
 }
 
-static bool list_json(const dps_group *group, void *user)
+static bool list_json(const dps_enrollment *group, void *user)
 {
     cJSON *item = group_json(group);
     return item != NULL && cJSON_AddItemToArray(user, item);
@@ -222,7 +227,7 @@ static int run_list(const dps_cmd *cmd, int argc, char **argv)
     if (!dps_state_open_store(o.dir, false, &store, &fail))
         return dps_cmd_failed(cmd, &fail);
     cJSON *array = o.json ? cJSON_CreateArray() : NULL;
-    dps_store_result result = dps_store_group_each(store, o.json ? list_json : list_text, array);
+    dps_store_result result = dps_store_enrollment_each(store, true, NULL, o.json ? list_json : list_text, array);
     exit_code = result == DPS_STORE_OK ? DPS_EXIT_OK : store_failed(cmd, store, "", result);
     if (o.json && !print_json(array))
         exit_code = DPS_EXIT_FAILED;
@@ -247,12 +252,12 @@ static const char help_show[] = "group show --dir STATE --id NAME\n"
 
 static dps_store_result act_show(dps_store *store, const char *id)
 {
-    dps_group group;
-    dps_store_result result = dps_store_group_get(store, id, &group);
+    dps_enrollment group;
+    dps_store_result result = dps_store_enrollment_get(store, true, id, &group);
     if (result != DPS_STORE_OK)
         return result;
     bool printed = print_json(group_json(&group));
-    dps_group_clear(&group);
+    dps_enrollment_clear(&group);
     return printed ? DPS_STORE_OK : DPS_STORE_FAILED;
 }
 
@@ -268,7 +273,7 @@ static const char help_delete[] =
 
 static dps_store_result act_delete(dps_store *store, const char *id)
 {
-    dps_store_result result = dps_store_group_delete(store, id);
+    dps_store_result result = dps_store_enrollment_delete(store, true, id, NULL);
     if (result == DPS_STORE_OK)
         printf("group \"%s\" deleted\n", id);
     return result;
@@ -284,7 +289,7 @@ static const char help_enable[] = "group enable --dir STATE --id NAME\n"
 
 static dps_store_result act_enable(dps_store *store, const char *id)
 {
-    dps_store_result result = dps_store_group_enable(store, id, true);
+    dps_store_result result = dps_store_enrollment_enable(store, true, id, true);
     if (result == DPS_STORE_OK)
         printf("group \"%s\" enabled\n", id);
     return result;
@@ -300,7 +305,7 @@ static const char help_disable[] = "group disable --dir STATE --id NAME\n"
 
 static dps_store_result act_disable(dps_store *store, const char *id)
 {
-    dps_store_result result = dps_store_group_enable(store, id, false);
+    dps_store_result result = dps_store_enrollment_enable(store, true, id, false);
     if (result == DPS_STORE_OK)
         printf("group \"%s\" disabled\n", id);
     return result;

@@ -73,7 +73,33 @@ static bool add_refusal(cJSON *object, const dps_refusal *refusal)
 
 static const char *status_of(const dps_registration *r)
 {
-    return dps_time_now_ms() < r->ready_ms ? "assigning" : "assigned";
+    if (dps_time_now_ms() < r->ready_ms)
+        return "assigning";
+    switch (r->outcome) {
+    case DPS_OUTCOME_ASSIGNED:
+    case DPS_OUTCOME_COUNT:
+        break;
+    case DPS_OUTCOME_FAILED:
+        return "failed";
+    case DPS_OUTCOME_PENDING:
+        return "assigning";
+    }
+    return "assigned";
+}
+
+/* The outcome, where it is not an assignment. */
+static bool add_failure(cJSON *root, const dps_registration *r)
+{
+    return r->outcome != DPS_OUTCOME_FAILED ||
+           (cJSON_AddNumberToObject(root, "errorCode", r->error_code) != NULL &&
+            cJSON_AddStringToObject(root, "errorMessage", r->error_message) != NULL);
+}
+
+/* The group to whose CA certificate the device's chain was verified, or NULL. */
+static const char *chain_group(const dps_registration *r)
+{
+    bool chain = r->attestation == DPS_ATTEST_X509_SIGNING || r->attestation == DPS_ATTEST_X509_REFERENCE;
+    return chain && r->group_id[0] != '\0' ? r->group_id : NULL;
 }
 
 static cJSON *registration_json(const dps_registration *r, const dps_refusal *refusal)
@@ -87,12 +113,14 @@ static cJSON *registration_json(const dps_registration *r, const dps_refusal *re
               cJSON_AddStringToObject(root, "status", status_of(r)) != NULL &&
               cJSON_AddStringToObject(root, "substatus", r->substatus) != NULL &&
               cJSON_AddStringToObject(root, "assignedHub", r->hub) != NULL &&
-              cJSON_AddStringToObject(root, "deviceId", r->id) != NULL &&
+              cJSON_AddStringToObject(root, "deviceId", r->device_id) != NULL &&
+              cJSON_AddStringToObject(root, "attestation", dps_attestation_type(r->attestation)) != NULL &&
+              add_failure(root, r) &&
               cJSON_AddStringToObject(root, "createdDateTimeUtc", created) != NULL &&
               cJSON_AddStringToObject(root, "lastUpdatedDateTimeUtc", updated) != NULL &&
               cJSON_AddStringToObject(root, "etag", r->etag) != NULL &&
               cJSON_AddRawToObject(root, "payload", r->payload != NULL ? r->payload : "{}") != NULL &&
-              add_evidence(root, &r->evidence, r->group_id) &&
+              add_evidence(root, &r->evidence, chain_group(r)) &&
               (refusal == NULL || add_refusal(root, refusal));
     if (!ok) {
         cJSON_Delete(root);
@@ -142,9 +170,16 @@ static void print_registration(const dps_registration *r, const dps_refusal *ref
     dps_time_format(r->created_ms, created);
     dps_time_format(r->updated_ms, updated);
     printf("%s\n", r->id);
-    printf("  status       %s, %s, hub %s\n", status_of(r), r->substatus, r->hub);
+    if (r->outcome == DPS_OUTCOME_FAILED)
+        printf("  status       failed: %d %s\n", r->error_code, r->error_message);
+    else
+        printf("  status       %s, %s, hub %s\n", status_of(r), r->substatus, r->hub);
     printf("  registered   first %s, last %s\n", created, updated);
-    printf("  chain        verified to group \"%s\"\n", r->group_id);
+    if (chain_group(r) != NULL)
+        printf("  chain        verified to group \"%s\"\n", r->group_id);
+    else
+        printf("  attestation  %s, %s \"%s\"\n", dps_attestation_type(r->attestation),
+               r->group_id[0] != '\0' ? "group" : "enrollment", r->group_id[0] != '\0' ? r->group_id : r->id);
     print_evidence(&r->evidence, "  ");
     if (refusal != NULL)
         print_refusal(refusal);
@@ -220,7 +255,7 @@ static void show_one(listing *l, const char *id)
 
 static void show_all(listing *l)
 {
-    if (dps_store_registration_each(l->store, each_registration, l) != DPS_STORE_OK)
+    if (dps_store_registration_each(l->store, NULL, each_registration, l) != DPS_STORE_OK)
         l->failed = true;
     if (!l->failed && dps_store_refusal_each(l->store, each_refusal, l) != DPS_STORE_OK)
         l->failed = true;

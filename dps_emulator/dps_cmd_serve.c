@@ -45,7 +45,8 @@ static const char help[] =
     "  --name HOST         one more host name or address in the server certificate; may be repeated\n"
     "  --cert FILE         your own server certificate, PEM, followed by its intermediates\n"
     "  --key FILE          the private key of --cert, PEM\n"
-    "  --hub NAME          hub for groups that have none (default " DEFAULT_HUB ")\n"
+    "  --hub NAME          hub for enrollments that have none (default " DEFAULT_HUB "); may be repeated: the\n"
+    "                      devices are then spread over them\n"
     "  --retry-after S     seconds that a device is told to wait before it asks again, 0..300; 0 tells none\n"
     "                      (default 3)\n"
     "  --assign-after S    seconds for which an operation stays \"assigning\", 0..300 (default 0)\n"
@@ -58,9 +59,11 @@ static const char help[] =
     "Clients trust STATE/ca.pem.\n";
 
 typedef struct serve_options {
-    const char *dir, *bind, *cert, *key, *hub, *retry_after, *assign_after, *connect_timeout, *log_level;
+    const char *dir, *bind, *cert, *key, *retry_after, *assign_after, *connect_timeout, *log_level;
     const char *names[DPS_TLS_NAMES_MAX];
     size_t name_count;
+    const char *hubs[DPS_HUBS_MAX];
+    size_t hub_count;
     const char *ports[DPS_TRANSPORTS_MAX]; /* in the order of dps_transports */
     int port_numbers[DPS_TRANSPORTS_MAX];  /* -1: does not listen */
     bool free_ports;
@@ -101,8 +104,12 @@ static int check_options(const dps_cmd *cmd, serve_options *o)
         return dps_cmd_usage(cmd, "--log-level \"%s\" is not error, warn, info or debug", o->log_level);
     if (inet_pton(AF_INET, o->bind, address) != 1 && inet_pton(AF_INET6, o->bind, address) != 1)
         return dps_cmd_usage(cmd, "--bind \"%s\" is not an IP address", o->bind);
-    if (!dps_host_valid(o->hub, true) || strlen(o->hub) > DPS_HUB_MAX)
-        return dps_cmd_usage(cmd, "--hub \"%s\" is not a host name", o->hub);
+    if (o->hub_count == 0)
+        o->hubs[o->hub_count++] = DEFAULT_HUB;
+    for (size_t i = 0; i < o->hub_count; i++) {
+        if (!dps_host_valid(o->hubs[i], true) || strlen(o->hubs[i]) > DPS_HUB_MAX)
+            return dps_cmd_usage(cmd, "--hub \"%s\" is not a host name", o->hubs[i]);
+    }
     for (size_t i = 0; i < o->name_count; i++) {
         if (!dps_host_valid(o->names[i], false))
             return dps_cmd_usage(cmd, "--name \"%s\" is not a host name or address", o->names[i]);
@@ -167,9 +174,14 @@ static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
     dps_store *store = NULL;
     dps_service *service = NULL;
     dps_server *server = NULL;
+    dps_hubs hubs = {.count = 0};
     bool ok = false;
+    for (size_t i = 0; i < o->hub_count; i++) {
+        if (!dps_hubs_add(&hubs, dps_span_of(o->hubs[i])))
+            return dps_fail_set(fail, DPS_EXIT_USAGE, "--hub \"%s\" cannot be used", o->hubs[i]);
+    }
     const dps_service_config service_config = {
-        .default_hub = o->hub,
+        .hubs = &hubs,
         .retry_after_s = (unsigned)o->retry_after_s,
         .assign_after_s = (unsigned)o->assign_after_s,
     };
@@ -205,7 +217,7 @@ out:
 
 static int run(const dps_cmd *cmd, int argc, char **argv)
 {
-    serve_options o = {.bind = "127.0.0.1", .hub = DEFAULT_HUB};
+    serve_options o = {.bind = "127.0.0.1"};
     dps_opt opts[OPTIONS_MAX + DPS_TRANSPORTS_MAX] = {
         {.name = "dir", .value = &o.dir, .required = true},
         {.name = "free-ports", .flag = &o.free_ports},
@@ -213,7 +225,7 @@ static int run(const dps_cmd *cmd, int argc, char **argv)
         {.name = "name", .values = o.names, .values_max = DPS_TLS_NAMES_MAX, .values_count = &o.name_count},
         {.name = "cert", .value = &o.cert},
         {.name = "key", .value = &o.key},
-        {.name = "hub", .value = &o.hub},
+        {.name = "hub", .values = o.hubs, .values_max = DPS_HUBS_MAX, .values_count = &o.hub_count},
         {.name = "retry-after", .value = &o.retry_after},
         {.name = "assign-after", .value = &o.assign_after},
         {.name = "connect-timeout", .value = &o.connect_timeout},

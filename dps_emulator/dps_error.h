@@ -18,6 +18,13 @@ typedef enum dps_error {
     DPS_ERR_COUNT,
 } dps_error;
 
+/* registrationState.errorCode of an assignment that failed. 400208 and 400209 are seen from the cloud. */
+enum dps_assignment_error {
+    DPS_FAILED_WEBHOOK = 400207, /* custom allocation */
+    DPS_FAILED_NO_HUB = 400208,
+    DPS_FAILED_HUB_UNAUTHORIZED = 400209,
+};
+
 typedef struct dps_error_row {
     int status;
     int code;

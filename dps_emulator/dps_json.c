@@ -37,6 +37,47 @@ static dps_span trim(dps_span text)
     return text;
 }
 
+void dps_register_body_clear(dps_register_body *body)
+{
+    free(body->payload);
+    dps_blob_clear(&body->endorsement_key);
+    dps_blob_clear(&body->storage_root_key);
+    *body = (dps_register_body){0};
+}
+
+static bool read_key(const cJSON *tpm, const char *name, dps_blob *ret_key)
+{
+    const cJSON *key = cJSON_GetObjectItemCaseSensitive(tpm, name);
+    if (key == NULL || cJSON_IsNull(key))
+        return true;
+    return cJSON_IsString(key) && key->valuestring[0] != '\0' &&
+           dps_base64_decode(dps_span_of(key->valuestring), DPS_TPM_PUBLIC_MAX, ret_key);
+}
+
+static bool read_tpm(const cJSON *root, dps_register_body *body, const char **ret_problem)
+{
+    const cJSON *tpm = cJSON_GetObjectItemCaseSensitive(root, "tpm");
+    if (tpm == NULL || cJSON_IsNull(tpm))
+        return true;
+    body->has_tpm = true;
+    *ret_problem = "tpm.endorsementKey or tpm.storageRootKey of the TPM is not base64 of at most 1024 bytes";
+    return cJSON_IsObject(tpm) && read_key(tpm, "endorsementKey", &body->endorsement_key) &&
+           read_key(tpm, "storageRootKey", &body->storage_root_key);
+}
+
+static bool read_payload(const cJSON *root, dps_register_body *body, const char **ret_problem)
+{
+    const cJSON *payload = cJSON_GetObjectItemCaseSensitive(root, "payload");
+    if (payload == NULL)
+        return true;
+    *ret_problem = "the payload cannot be kept: out of memory";
+    body->payload = cJSON_PrintUnformatted(payload);
+    if (body->payload == NULL)
+        return false;
+    *ret_problem = "the payload is longer than 8192 bytes";
+    return strlen(body->payload) <= DPS_PAYLOAD_MAX;
+}
+
 static bool read_members(const cJSON *root, dps_register_body *ret_body, const char **ret_problem)
 {
     dps_register_body body = {0};
@@ -47,21 +88,9 @@ static bool read_members(const cJSON *root, dps_register_body *ret_body, const c
             return false;
         memcpy(body.registration_id, id->valuestring, strlen(id->valuestring) + 1);
     }
-    if (cJSON_GetObjectItemCaseSensitive(root, "tpm") != NULL) {
-        *ret_problem = "TPM attestation is not possible over this transport";
+    if (!read_tpm(root, &body, ret_problem) || !read_payload(root, &body, ret_problem)) {
+        dps_register_body_clear(&body);
         return false;
-    }
-    const cJSON *payload = cJSON_GetObjectItemCaseSensitive(root, "payload");
-    if (payload != NULL) {
-        *ret_problem = "the payload cannot be kept: out of memory";
-        body.payload = cJSON_PrintUnformatted(payload);
-        if (body.payload == NULL)
-            return false;
-        if (strlen(body.payload) > DPS_PAYLOAD_MAX) {
-            *ret_problem = "the payload is longer than 8192 bytes";
-            free(body.payload);
-            return false;
-        }
     }
     *ret_body = body;
     return true;
@@ -133,42 +162,89 @@ static bool add(cJSON *object, const char *name, cJSON *item)
     return false;
 }
 
-static bool add_x509(cJSON *state, const char *group_id, const dps_cert_info *leaf,
-                     const dps_cert_info *group_cert)
+static bool add_text(cJSON *object, const char *name, const char *text)
 {
-    cJSON *x509 = cJSON_AddObjectToObject(state, "x509");
-    return x509 != NULL && add(x509, "certificateInfo", dps_json_cert_info(leaf)) &&
-           cJSON_AddStringToObject(x509, "enrollmentGroupId", group_id) != NULL &&
-           add(x509, "signingCertificateInfo", dps_json_cert_info(group_cert));
+    return cJSON_AddStringToObject(object, name, text) != NULL;
 }
 
-static bool add_state(cJSON *root, const dps_registration *r, const dps_cert_info *leaf,
-                      const dps_cert_info *group_cert)
+/* How the device proved itself, in the words of the device API. */
+static bool add_attestation(cJSON *state, const dps_registration *r, const dps_cert_info *leaf,
+                            const dps_cert_info *signing)
+{
+    cJSON *object = cJSON_AddObjectToObject(state, dps_attestation_type(r->attestation));
+    if (object == NULL)
+        return false;
+    switch (r->attestation) {
+    case DPS_ATTEST_X509_SIGNING:
+    case DPS_ATTEST_X509_REFERENCE:
+    case DPS_ATTEST_X509_CLIENT:
+        return add(object, "certificateInfo", dps_json_cert_info(leaf)) &&
+               (r->group_id[0] == '\0' || (add_text(object, "enrollmentGroupId", r->group_id) &&
+                                            add(object, "signingCertificateInfo", dps_json_cert_info(signing))));
+    case DPS_ATTEST_SYMMETRIC:
+        return r->group_id[0] == '\0' || add_text(object, "enrollmentGroupId", r->group_id);
+    case DPS_ATTEST_TPM:
+        return add_text(object, "authenticationKey", r->tpm_key != NULL ? r->tpm_key : "");
+    case DPS_ATTEST_COUNT:
+        break;
+    }
+    return false;
+}
+
+static bool add_state(cJSON *state, const dps_registration *r, const char *status)
 {
     char created[DPS_TIME_LEN];
     char updated[DPS_TIME_LEN];
+    bool failed = strcmp(status, "failed") == 0;
+    bool assigned = strcmp(status, "assigned") == 0;
+    const char *payload = r->payload_out != NULL ? r->payload_out : r->payload;
     dps_time_format(r->created_ms, created);
     dps_time_format(r->updated_ms, updated);
-    cJSON *state = cJSON_AddObjectToObject(root, "registrationState");
-    return state != NULL && add_x509(state, r->group_id, leaf, group_cert) &&
-           cJSON_AddStringToObject(state, "registrationId", r->id) != NULL &&
-           cJSON_AddStringToObject(state, "createdDateTimeUtc", created) != NULL &&
-           cJSON_AddStringToObject(state, "assignedHub", r->hub) != NULL &&
-           cJSON_AddStringToObject(state, "deviceId", r->id) != NULL &&
-           cJSON_AddStringToObject(state, "status", "assigned") != NULL &&
-           cJSON_AddStringToObject(state, "substatus", r->substatus) != NULL &&
-           cJSON_AddStringToObject(state, "lastUpdatedDateTimeUtc", updated) != NULL &&
-           cJSON_AddStringToObject(state, "etag", r->etag) != NULL &&
-           cJSON_AddRawToObject(state, "payload", r->payload != NULL ? r->payload : "{}") != NULL;
+    return add_text(state, "registrationId", r->id) && add_text(state, "createdDateTimeUtc", created) &&
+           (!assigned || (add_text(state, "assignedHub", r->hub) && add_text(state, "deviceId", r->device_id))) &&
+           add_text(state, "status", status) && (!assigned || add_text(state, "substatus", r->substatus)) &&
+           (!failed || (cJSON_AddNumberToObject(state, "errorCode", r->error_code) != NULL &&
+                        add_text(state, "errorMessage", r->error_message))) &&
+           add_text(state, "lastUpdatedDateTimeUtc", updated) && add_text(state, "etag", r->etag) &&
+           cJSON_AddRawToObject(state, "payload", payload != NULL ? payload : "{}") != NULL;
 }
 
-char *dps_json_assigned(const char *operation_id, const dps_registration *registration,
-                        const dps_cert_info *leaf, const dps_cert_info *group_cert)
+char *dps_json_operation(const char *operation_id, const dps_registration *registration, const dps_cert_info *leaf,
+                         const dps_cert_info *signing)
+{
+    const char *status = registration->outcome == DPS_OUTCOME_FAILED ? "failed" : "assigned";
+    cJSON *root = cJSON_CreateObject();
+    bool ok = add_text(root, "operationId", operation_id) && add_text(root, "status", status);
+    cJSON *state = ok ? cJSON_AddObjectToObject(root, "registrationState") : NULL;
+    if (state == NULL || !add_attestation(state, registration, leaf, signing) ||
+        !add_state(state, registration, status)) {
+        cJSON_Delete(root);
+        return NULL;
+    }
+    return dps_json_print(root);
+}
+
+cJSON *dps_json_registration(const dps_registration *registration, const char *status)
 {
     cJSON *root = cJSON_CreateObject();
-    if (cJSON_AddStringToObject(root, "operationId", operation_id) == NULL ||
-        cJSON_AddStringToObject(root, "status", "assigned") == NULL ||
-        !add_state(root, registration, leaf, group_cert)) {
+    if (root == NULL || !add_state(root, registration, status)) {
+        cJSON_Delete(root);
+        return NULL;
+    }
+    return root;
+}
+
+char *dps_json_challenge(const dps_blob *challenge)
+{
+    cJSON *root = cJSON_CreateObject();
+    char *key = dps_base64_encode(challenge->bytes, challenge->len);
+    bool ok = key != NULL &&
+              add_text(root, "message", "Authorization required, resend request using supplied key") &&
+              add_text(root, "authenticationKey", key) &&
+              cJSON_AddNullToObject(root, "unencryptedAuthenticationKey") != NULL &&
+              add_text(root, "keyName", "registration");
+    free(key);
+    if (!ok) {
         cJSON_Delete(root);
         return NULL;
     }

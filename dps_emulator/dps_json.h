@@ -20,8 +20,13 @@ enum {
 
 typedef struct dps_register_body {
     char registration_id[DPS_ID_LEN]; /* empty when it was not given */
-    char *payload;                    /* JSON text; NULL when it was not given. The caller frees it. */
+    char *payload;                    /* JSON text; NULL when it was not given */
+    bool has_tpm;
+    dps_blob endorsement_key;  /* tpm.endorsementKey, a TPM2B_PUBLIC */
+    dps_blob storage_root_key; /* tpm.storageRootKey; empty when it was not given */
 } dps_register_body;
+
+void dps_register_body_clear(dps_register_body *body);
 
 /* An empty body, or only white space, is a request without a body. On failure @ret_problem is a constant
  * sentence, and @ret_error says which error it is; @ret_body is untouched. */
@@ -30,9 +35,13 @@ DPS_MUST_CHECK bool dps_json_parse_register(dps_span text, dps_register_body *re
 
 DPS_MUST_CHECK char *dps_json_assigning(const char *operation_id);
 
-/* @group_cert may be NULL when the group is gone. */
-DPS_MUST_CHECK char *dps_json_assigned(const char *operation_id, const dps_registration *registration,
-                                       const dps_cert_info *leaf, const dps_cert_info *group_cert);
+/* Assigned or failed. @leaf and @signing: for X.509, NULL where there is none (any more). */
+DPS_MUST_CHECK char *dps_json_operation(const char *operation_id, const dps_registration *registration,
+                                        const dps_cert_info *leaf, const dps_cert_info *signing);
+/* A DeviceRegistrationState of the service API. @status: what it is now. */
+DPS_MUST_CHECK struct cJSON *dps_json_registration(const dps_registration *registration, const char *status);
+/* The 401 that brings a TPM's nonce. */
+DPS_MUST_CHECK char *dps_json_challenge(const dps_blob *challenge);
 
 DPS_MUST_CHECK char *dps_json_error(int error_code, const char *message, int64_t now_ms);
 

@@ -4,15 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+
 #include "dps_authorize.h"
 #include "dps_json.h"
 #include "dps_log.h"
+#include "dps_tpm.h"
 
 struct dps_service {
     dps_store *store;
     dps_authorizer *authorizer;
     char id_scope[DPS_SCOPE_LEN];
-    char default_hub[DPS_HUB_LEN];
+    dps_hubs hubs;
     unsigned retry_after_s;
     unsigned assign_after_s;
 };
@@ -28,7 +32,7 @@ bool dps_service_new(dps_store *store, const dps_service_config *config, dps_ser
     service->store = store;
     service->retry_after_s = config->retry_after_s;
     service->assign_after_s = config->assign_after_s;
-    snprintf(service->default_hub, sizeof(service->default_hub), "%s", config->default_hub);
+    service->hubs = *config->hubs;
     service->authorizer = dps_authorizer_new(store);
     if (service->authorizer == NULL) {
         dps_service_free(&service);
@@ -63,6 +67,11 @@ dps_store *dps_service_store(const dps_service *service)
     return service->store;
 }
 
+const dps_hubs *dps_service_hubs(const dps_service *service)
+{
+    return &service->hubs;
+}
+
 void dps_response_clear(dps_response *response)
 {
     free(response->body);
@@ -76,7 +85,7 @@ void dps_service_reject(dps_service *service, dps_error error, const char *messa
     *ret_response = (dps_response){
         .status = dps_errors[error].status,
         .error_code = dps_errors[error].code,
-        .body = dps_json_error(dps_errors[error].code, message, dps_time_now_ms()),
+        .body = dps_json_error(dps_errors[error].code, message, dps_time_served_ms()),
     };
 }
 
@@ -96,13 +105,10 @@ static bool fill_evidence(const dps_peer *peer, const dps_request *request, dps_
     if (peer->leaf != NULL) {
         unsigned char *der = NULL;
         int n = i2d_X509(peer->leaf, &der);
-        if (n <= 0 || (evidence.leaf.bytes = malloc((size_t)n)) == NULL) {
-            OPENSSL_free(der);
-            return false;
-        }
-        memcpy(evidence.leaf.bytes, der, (size_t)n);
-        evidence.leaf.len = (size_t)n;
+        bool ok = n > 0 && dps_blob_copy(der, (size_t)n, &evidence.leaf);
         OPENSSL_free(der);
+        if (!ok)
+            return false;
     }
     memcpy(evidence.tls_version, peer->tls_version, sizeof(evidence.tls_version));
     memcpy(evidence.tls_cipher, peer->tls_cipher, sizeof(evidence.tls_cipher));
@@ -134,8 +140,7 @@ static void refuse(dps_service *service, const dps_peer *peer, const dps_request
 
 static void decide(dps_decision *decision, dps_error error, const char *message)
 {
-    decision->group = NULL;
-    decision->error = error;
+    *decision = (dps_decision){.error = error};
     snprintf(decision->message, sizeof(decision->message), "%s", message);
 }
 
@@ -148,35 +153,56 @@ static bool api_version_known(dps_span version)
     return false;
 }
 
-/* Everything that both requests have in common. Returns the group, or NULL with a response. */
-static const dps_authorized_group *authorize(dps_service *service, const dps_peer *peer,
-                                             const dps_request *request, dps_response *ret_response)
+/* What can be judged without looking at any enrollment. */
+static bool check_request(const dps_service *service, const dps_request *request, bool with_version,
+                          dps_decision *ret_decision)
 {
-    dps_decision decision = {0};
     dps_id_verdict verdict = dps_id_check(request->registration_id);
     if (verdict != DPS_ID_OK) {
         char message[DPS_MESSAGE_LEN];
         snprintf(message, sizeof(message), "Invalid registration id: %s", dps_id_verdict_text(verdict));
-        decide(&decision, DPS_ERR_INVALID_ARGUMENT, message);
-    } else if (!api_version_known(request->api_version)) {
-        decide(&decision, DPS_ERR_API_VERSION,
-               "Unsupported api-version; 2019-03-31, 2021-06-01 and 2021-10-01 are known");
-    } else if (!dps_span_is(request->id_scope, service->id_scope)) {
-        decide(&decision, DPS_ERR_UNAUTHORIZED, "Unauthorized: the ID scope is not the one of this service");
-    } else if (request->sas.len > 0) {
-        decide(&decision, DPS_ERR_UNAUTHORIZED, "Unauthorized: no enrollment takes a SAS token");
-    } else {
-        dps_authorize(service->authorizer, peer, request->registration_id, &decision);
+        decide(ret_decision, DPS_ERR_INVALID_ARGUMENT, message);
+        return false;
     }
-    if (decision.group == NULL)
-        refuse(service, peer, request, &decision, ret_response);
-    return decision.group;
+    if (with_version && !api_version_known(request->api_version)) {
+        decide(ret_decision, DPS_ERR_API_VERSION,
+               "Unsupported api-version; 2019-03-31, 2021-06-01 and 2021-10-01 are known");
+        return false;
+    }
+    if (!dps_span_is(request->id_scope, service->id_scope)) {
+        decide(ret_decision, DPS_ERR_UNAUTHORIZED, "Unauthorized: the ID scope is not the one of this service");
+        return false;
+    }
+    return true;
+}
+
+/* Finds the enrollment and judges the evidence. The caller clears the decision. */
+static bool judge(dps_service *service, const dps_peer *peer, const dps_request *request, bool with_version,
+                  dps_decision *ret_decision)
+{
+    const dps_claim claim = {
+        .peer = peer,
+        .id_scope = request->id_scope,
+        .registration_id = request->registration_id,
+        .sas = request->sas,
+    };
+    if (!check_request(service, request, with_version, ret_decision))
+        return false;
+    dps_authorize(service->authorizer, &claim, ret_decision);
+    return ret_decision->granted;
 }
 
 bool dps_service_admit(dps_service *service, const dps_peer *peer, const dps_request *request,
                        dps_response *ret_response)
 {
-    return authorize(service, peer, request, ret_response) != NULL;
+    dps_decision decision;
+    if (request->sas.len == 0)
+        return true;
+    bool admitted = judge(service, peer, request, false, &decision);
+    if (!admitted)
+        refuse(service, peer, request, &decision, ret_response);
+    dps_decision_clear(&decision);
+    return admitted;
 }
 
 static void internal_error(dps_service *service, const char *what, dps_response *ret_response)
@@ -185,10 +211,78 @@ static void internal_error(dps_service *service, const char *what, dps_response 
     dps_service_reject(service, DPS_ERR_INTERNAL, "Internal error", ret_response);
 }
 
-/* What this registration becomes: the same device on the same hub when it was here before. */
+/* The key that the hub shares with the TPM, and the blob that brings it there. */
+static bool make_tpm_key(const dps_service *service, const dps_enrollment *enrollment, const dps_blob *storage_root_key,
+                         dps_registration *r, const char **ret_problem)
+{
+    dps_tpm_public ek, srk;
+    uint8_t key[DPS_KEY_SIZE];
+    char uri[DPS_TPM_URI_MAX];
+    dps_blob challenge = {0};
+    if ((*ret_problem = dps_tpm_parse_public(&enrollment->primary, &ek)) != NULL ||
+        (*ret_problem = dps_tpm_parse_public(storage_root_key, &srk)) != NULL)
+        return false;
+    snprintf(uri, sizeof(uri), "%s/registrations/%s", service->id_scope, r->id);
+    bool ok = RAND_bytes(key, sizeof(key)) == 1 && dps_tpm_wrap(&ek, &srk, key, sizeof(key), uri, &challenge) &&
+              dps_blob_copy(key, sizeof(key), &r->keys[0]) &&
+              (r->tpm_key = dps_base64_encode(challenge.bytes, challenge.len)) != NULL;
+    dps_blob_clear(&challenge);
+    OPENSSL_cleanse(key, sizeof(key));
+    return ok;
+}
+
+/* What was before decides what the policy of the enrollment does. */
+static bool assign(const dps_service *service, const dps_enrollment *e, const dps_registration *before,
+                   dps_registration *r)
+{
+    const char *twin = e->initial_twin;
+    const char *substatus = "initialAssignment";
+    if (before != NULL && !e->update_hub) {
+        memcpy(r->hub, before->hub, sizeof(r->hub));
+        substatus = before->substatus;
+        twin = before->initial_twin;
+    } else {
+        switch (dps_allocate(e, &service->hubs, r->id, r->hub)) {
+        case DPS_ALLOCATED:
+            if (before != NULL && strcmp(before->hub, r->hub) != 0) {
+                substatus = e->migrate_data ? "deviceDataMigrated" : "deviceDataReset";
+                twin = e->migrate_data ? before->initial_twin : e->initial_twin;
+            }
+            break;
+        case DPS_ALLOCATED_BY_WEBHOOK:
+            r->outcome = DPS_OUTCOME_FAILED;
+            r->error_code = DPS_FAILED_WEBHOOK;
+            snprintf(r->error_message, sizeof(r->error_message), "Custom allocation failed");
+            break;
+        case DPS_ALLOCATED_NOWHERE:
+            r->outcome = DPS_OUTCOME_FAILED;
+            r->error_code = DPS_FAILED_NO_HUB;
+            snprintf(r->error_message, sizeof(r->error_message), "No IoT hub is linked to the enrollment");
+            break;
+        }
+    }
+    snprintf(r->substatus, sizeof(r->substatus), "%s", substatus);
+    return twin == NULL || (r->initial_twin = strdup(twin)) != NULL;
+}
+
+static bool fill_registration(dps_service *service, const dps_peer *peer, const dps_request *request,
+                              dps_decision *decision, const dps_registration *before, dps_registration *r)
+{
+    const dps_enrollment *e = decision->enrollment;
+    r->attestation = e->attestation;
+    if (e->is_group)
+        memcpy(r->group_id, e->id, sizeof(r->group_id));
+    memcpy(r->device_id, e->device_id[0] != '\0' ? e->device_id : r->id, sizeof(r->device_id));
+    for (size_t i = 0; i < DPS_DEVICE_KEYS; i++) {
+        r->keys[i] = decision->keys[i];
+        decision->keys[i] = (dps_blob){0};
+    }
+    return dps_random_etag(r->etag) && fill_evidence(peer, request, &r->evidence) && assign(service, e, before, r);
+}
+
+/* What this registration becomes: the same device when it was here before. */
 static bool build_registration(dps_service *service, const dps_peer *peer, const dps_request *request,
-                               const dps_authorized_group *group, dps_register_body *body,
-                               dps_registration *ret)
+                               dps_decision *decision, dps_registration *ret)
 {
     dps_registration before;
     int64_t now = dps_time_now_ms();
@@ -197,27 +291,22 @@ static bool build_registration(dps_service *service, const dps_peer *peer, const
         .updated_ms = now,
         .ready_ms = now + (int64_t)service->assign_after_s * 1000,
     };
-    const char *substatus = "initialAssignment";
-    memcpy(r.hub, group->hub[0] != '\0' ? group->hub : service->default_hub, sizeof(r.hub));
-    memcpy(r.group_id, group->id, sizeof(r.group_id));
-    dps_store_result result =
-        dps_store_registration_get(service->store, request->registration_id.at, &before);
+    dps_store_result result = dps_store_registration_get(service->store, request->registration_id.at, &before);
+    bool ok = false;
     if (result == DPS_STORE_OK) {
         memcpy(r.id, before.id, sizeof(r.id));
         r.created_ms = before.created_ms;
-        if (strcmp(before.hub, r.hub) != 0)
-            substatus = "deviceDataMigrated"; /* the service's default policy when the assignment changes */
+        ok = fill_registration(service, peer, request, decision,
+                               before.outcome == DPS_OUTCOME_ASSIGNED ? &before : NULL, &r);
         dps_registration_clear(&before);
     } else if (result == DPS_STORE_NOT_FOUND) {
         copy_span(r.id, sizeof(r.id), request->registration_id);
-    } else {
+        ok = fill_registration(service, peer, request, decision, NULL, &r);
+    }
+    if (!ok) {
+        dps_registration_clear(&r);
         return false;
     }
-    snprintf(r.substatus, sizeof(r.substatus), "%s", substatus);
-    if (!dps_random_etag(r.etag) || !fill_evidence(peer, request, &r.evidence))
-        return false;
-    r.payload = body->payload;
-    body->payload = NULL;
     *ret = r;
     return true;
 }
@@ -232,9 +321,11 @@ static void commit(dps_service *service, const dps_peer *peer, const dps_registr
         internal_error(service, "a registration cannot be written", ret_response);
         return;
     }
-    dps_log(DPS_LOG_INFO, "%s: registration id \"%s\" accepted by group \"%s\", hub %s (%s, %s)",
-            peer->address, registration->id, registration->group_id, registration->hub, peer->tls_version,
-            registration->evidence.tls_signature);
+    dps_log(DPS_LOG_INFO, "%s: registration id \"%s\" accepted by %s \"%s\" (%s), hub %s (%s)", peer->address,
+            registration->id, registration->group_id[0] != '\0' ? "group" : "enrollment",
+            registration->group_id[0] != '\0' ? registration->group_id : registration->id,
+            dps_attestation_type(registration->attestation),
+            registration->outcome == DPS_OUTCOME_ASSIGNED ? registration->hub : "none", peer->tls_version);
     *ret_response = (dps_response){
         .status = 202,
         .retry_after_s = service->retry_after_s,
@@ -243,61 +334,203 @@ static void commit(dps_service *service, const dps_peer *peer, const dps_registr
     memcpy(ret_response->operation_id, operation.id, sizeof(operation.id));
 }
 
+/* The keys of a device that asks for a nonce must be those of its enrollment. */
+static const char *check_tpm_keys(const dps_enrollment *e, const dps_blob *endorsement_key,
+                                  const dps_blob *storage_root_key)
+{
+    if (!dps_blob_equal(endorsement_key, &e->primary))
+        return "The endorsement key is not the one of the enrollment";
+    if (e->secondary.len > 0 && !dps_blob_equal(storage_root_key, &e->secondary))
+        return "The storage root key is not the one of the enrollment";
+    return NULL;
+}
+
+/* The nonce for the TPM that an enrollment names; @problem is NULL and @error DPS_ERR_INTERNAL when that failed
+ * for a reason of ours. */
+static bool challenge(dps_service *service, const dps_enrollment *e, const dps_blob *endorsement_key,
+                      const dps_blob *storage_root_key, dps_blob *ret_challenge, dps_error *ret_error,
+                      const char **ret_problem)
+{
+    dps_tpm_public ek, srk;
+    dps_blob secret = {0};
+    uint8_t nonce[DPS_HMAC_SIZE];
+    char uri[DPS_TPM_URI_MAX];
+    *ret_error = DPS_ERR_UNAUTHORIZED;
+    if ((*ret_problem = check_tpm_keys(e, endorsement_key, storage_root_key)) != NULL)
+        return false;
+    *ret_error = DPS_ERR_INVALID_ARGUMENT;
+    if ((*ret_problem = dps_tpm_parse_public(endorsement_key, &ek)) != NULL ||
+        (*ret_problem = dps_tpm_parse_public(storage_root_key, &srk)) != NULL)
+        return false;
+    *ret_error = DPS_ERR_INTERNAL;
+    snprintf(uri, sizeof(uri), "%s/registrations/%s", service->id_scope, e->id);
+    bool ok = dps_store_tpm_root_save(service->store, e->id, storage_root_key) == DPS_STORE_OK &&
+              dps_store_tpm_secret(service->store, &secret) == DPS_STORE_OK &&
+              dps_tpm_nonce(&secret, e->id, endorsement_key, dps_tpm_window(dps_time_served_ms()), nonce) &&
+              dps_tpm_wrap(&ek, &srk, nonce, sizeof(nonce), uri, ret_challenge);
+    dps_blob_clear(&secret);
+    OPENSSL_cleanse(nonce, sizeof(nonce));
+    return ok;
+}
+
+static void decide_again(dps_decision *decision, dps_error error, const char *message)
+{
+    dps_decision_clear(decision);
+    decide(decision, error, message);
+}
+
+bool dps_service_tpm_challenge(dps_service *service, const dps_peer *peer, const dps_request *request,
+                               const dps_blob *endorsement_key, const dps_blob *storage_root_key,
+                               dps_blob *ret_challenge, dps_response *ret_response)
+{
+    dps_decision decision;
+    dps_error error = DPS_ERR_UNAUTHORIZED;
+    const char *problem = "The enrollment has no TPM";
+    dps_request without = *request;
+    without.sas = (dps_span){"", 0};
+    bool ok = judge(service, peer, &without, false, &decision);
+    if (decision.enrollment != NULL && decision.enrollment->attestation == DPS_ATTEST_TPM &&
+        decision.enrollment->enabled) {
+        ok = challenge(service, decision.enrollment, endorsement_key, storage_root_key, ret_challenge, &error,
+                       &problem);
+        if (!ok && problem == NULL)
+            internal_error(service, "a TPM's nonce cannot be made", ret_response);
+        else if (!ok)
+            decide_again(&decision, error, problem);
+        if (!ok && problem != NULL)
+            refuse(service, peer, request, &decision, ret_response);
+    } else {
+        if (ok)
+            decide_again(&decision, error, problem);
+        ok = false;
+        refuse(service, peer, request, &decision, ret_response);
+    }
+    dps_decision_clear(&decision);
+    return ok;
+}
+
+/* A registration without a token for a TPM enrollment, over a transport that has no handshake for it. */
+static void answer_tpm(dps_service *service, const dps_peer *peer, const dps_request *request,
+                       dps_response *ret_response)
+{
+    dps_register_body body;
+    dps_error error;
+    const char *problem = NULL;
+    dps_blob blob = {0};
+    if (!dps_json_parse_register(request->body, &body, &error, &problem)) {
+        dps_service_reject(service, error, problem, ret_response);
+        return;
+    }
+    if (dps_service_tpm_challenge(service, peer, request, &body.endorsement_key, &body.storage_root_key, &blob,
+                                  ret_response))
+        *ret_response = (dps_response){.status = 401, .body = dps_json_challenge(&blob)};
+    dps_blob_clear(&blob);
+    dps_register_body_clear(&body);
+}
+
+/* Fills in the key of the TPM for the hub. False: there is a response. */
+static bool give_tpm_key(dps_service *service, const dps_request *request, const dps_decision *decision,
+                         const dps_register_body *body, dps_registration *r, dps_response *ret_response)
+{
+    const dps_enrollment *e = decision->enrollment;
+    const char *problem = "The storage root key is not known; send tpm.storageRootKey";
+    dps_blob remembered = {0};
+    const dps_blob *root = body->storage_root_key.len > 0 ? &body->storage_root_key : &e->secondary;
+    if (body->has_tpm && (problem = check_tpm_keys(e, body->endorsement_key.len > 0 ? &body->endorsement_key
+                                                                                     : &e->primary,
+                                                   root)) != NULL) {
+        dps_service_reject(service, DPS_ERR_UNAUTHORIZED, problem, ret_response);
+        return false;
+    }
+    if (root->len == 0 &&
+        dps_store_tpm_root_get(service->store, request->registration_id.at, &remembered) == DPS_STORE_OK)
+        root = &remembered;
+    bool ok = root->len > 0 && make_tpm_key(service, e, root, r, &problem);
+    dps_blob_clear(&remembered);
+    if (!ok && problem != NULL)
+        dps_service_reject(service, DPS_ERR_INVALID_ARGUMENT, problem, ret_response);
+    else if (!ok)
+        internal_error(service, "a key for a TPM cannot be made", ret_response);
+    return ok;
+}
+
+/* The body of an authorized request, and what it becomes. */
+static void register_device(dps_service *service, const dps_peer *peer, const dps_request *request,
+                            dps_decision *decision, dps_response *ret_response)
+{
+    dps_register_body body;
+    dps_error error;
+    const char *problem = NULL;
+    dps_registration registration;
+    if (!dps_json_parse_register(request->body, &body, &error, &problem)) {
+        dps_log(DPS_LOG_WARN, "%s: registration id \"%s\": %s", peer->address, request->registration_id.at, problem);
+        dps_service_reject(service, error, problem, ret_response);
+        return;
+    }
+    bool is_tpm = decision->enrollment->attestation == DPS_ATTEST_TPM;
+    if (body.registration_id[0] != '\0' &&
+        !dps_text_equal_nocase(body.registration_id, strlen(body.registration_id), request->registration_id.at,
+                               request->registration_id.len)) {
+        dps_service_reject(service, DPS_ERR_INVALID_ARGUMENT,
+                           "registrationId in the body is not the one of the connection", ret_response);
+    } else if (body.has_tpm && !is_tpm) {
+        dps_service_reject(service, DPS_ERR_INVALID_ARGUMENT, "The enrollment is not for a TPM", ret_response);
+    } else if (!build_registration(service, peer, request, decision, &registration)) {
+        internal_error(service, "a registration cannot be prepared", ret_response);
+    } else {
+        registration.payload = body.payload;
+        body.payload = NULL;
+        if (!is_tpm || give_tpm_key(service, request, decision, &body, &registration, ret_response))
+            commit(service, peer, &registration, ret_response);
+        dps_registration_clear(&registration);
+    }
+    dps_register_body_clear(&body);
+}
+
+static bool wants_challenge(const dps_decision *decision, const dps_request *request)
+{
+    return decision->enrollment != NULL && decision->enrollment->enabled && request->sas.len == 0 &&
+           decision->enrollment->attestation == DPS_ATTEST_TPM && strncmp(request->transport, "mqtt", 4) != 0;
+}
+
 void dps_service_register(dps_service *service, const dps_peer *peer, const dps_request *request,
                           dps_response *ret_response)
 {
     char id[DPS_ID_LEN];
+    dps_decision decision;
     dps_request r = *request;
-    const dps_authorized_group *group = authorize(service, peer, &r, ret_response);
-    if (group == NULL)
-        return;
-    copy_span(id, sizeof(id), r.registration_id); /* with a NUL, for the store */
-    r.registration_id = dps_span_of(id);
-
-    dps_register_body body;
-    dps_error error;
-    const char *problem = NULL;
-    if (!dps_json_parse_register(r.body, &body, &error, &problem)) {
-        dps_log(DPS_LOG_WARN, "%s: registration id \"%s\": %s", peer->address, id, problem);
-        dps_service_reject(service, error, problem, ret_response);
-        return;
-    }
-    if (body.registration_id[0] != '\0' &&
-        !dps_text_equal_nocase(body.registration_id, strlen(body.registration_id), id, strlen(id))) {
-        free(body.payload);
-        dps_service_reject(service, DPS_ERR_INVALID_ARGUMENT,
-                           "registrationId in the body is not the one of the connection", ret_response);
-        return;
-    }
-    dps_registration registration;
-    if (build_registration(service, peer, &r, group, &body, &registration)) {
-        commit(service, peer, &registration, ret_response);
-        dps_registration_clear(&registration);
+    if (judge(service, peer, request, true, &decision)) {
+        copy_span(id, sizeof(id), r.registration_id); /* with a NUL, for the store */
+        r.registration_id = dps_span_of(id);
+        register_device(service, peer, &r, &decision, ret_response);
+    } else if (wants_challenge(&decision, request)) {
+        answer_tpm(service, peer, request, ret_response);
     } else {
-        internal_error(service, "a registration cannot be prepared", ret_response);
+        refuse(service, peer, request, &decision, ret_response);
     }
-    free(body.payload);
+    dps_decision_clear(&decision);
 }
 
 /* The registration as it is now, in the words of the service. */
-static char *assigned_body(const char *operation_id, const dps_registration *registration,
-                           const dps_authorized_group *group)
+static char *operation_body(dps_service *service, const char *operation_id, const dps_registration *registration)
 {
     dps_cert_info leaf;
-    const unsigned char *der = registration->evidence.leaf.bytes;
-    X509 *cert = d2i_X509(NULL, &der, (long)registration->evidence.leaf.len);
-    char *body = NULL;
-    if (cert != NULL && dps_cert_info_of(cert, &leaf))
-        body = dps_json_assigned(operation_id, registration, &leaf, &group->cert);
+    X509 *cert = dps_x509_parse(registration->evidence.leaf.bytes, registration->evidence.leaf.len);
+    bool has_leaf = cert != NULL && dps_cert_info_of(cert, &leaf);
     X509_free(cert);
-    return body;
+    return dps_json_operation(operation_id, registration, has_leaf ? &leaf : NULL,
+                              dps_authorizer_signing(service->authorizer, registration->group_id));
 }
 
 void dps_service_status(dps_service *service, const dps_peer *peer, const dps_request *request,
                         dps_response *ret_response)
 {
-    const dps_authorized_group *group = authorize(service, peer, request, ret_response);
-    if (group == NULL)
+    dps_decision decision;
+    bool granted = judge(service, peer, request, true, &decision);
+    if (!granted)
+        refuse(service, peer, request, &decision, ret_response);
+    dps_decision_clear(&decision);
+    if (!granted)
         return;
     dps_operation operation;
     dps_store_result result = dps_store_operation_get(service->store, request->operation_id, &operation);
@@ -325,7 +558,7 @@ void dps_service_status(dps_service *service, const dps_peer *peer, const dps_re
     *ret_response = (dps_response){
         .status = ready ? 200 : 202,
         .retry_after_s = ready ? 0 : service->retry_after_s,
-        .body = ready ? assigned_body(operation.id, &registration, group) : dps_json_assigning(operation.id),
+        .body = ready ? operation_body(service, operation.id, &registration) : dps_json_assigning(operation.id),
     };
     if (!ready)
         memcpy(ret_response->operation_id, operation.id, sizeof(operation.id));

@@ -7,6 +7,7 @@
 #ifndef DPS_SERVICE_H
 #define DPS_SERVICE_H
 
+#include "dps_allocate.h"
 #include "dps_error.h"
 #include "dps_peer.h"
 #include "dps_store.h"
@@ -14,7 +15,7 @@
 typedef struct dps_service dps_service;
 
 typedef struct dps_service_config {
-    const char *default_hub; /* for groups that name none; kept */
+    const dps_hubs *hubs;    /* for enrollments that name none; at least one; copied */
     unsigned retry_after_s;  /* sent with every 202; 0 leaves it out */
     unsigned assign_after_s; /* how long an operation stays "assigning" */
 } dps_service_config;
@@ -25,14 +26,14 @@ typedef struct dps_request {
     dps_span registration_id;
     dps_span api_version;
     dps_span client_version;
-    dps_span sas; /* "SharedAccessSignature ..."; empty when the device sent none */
+    dps_span sas; /* SAS token: header, MQTT password, SASL PLAIN; empty: none was sent */
     dps_span body;
     const char *operation_id; /* only for a status request */
 } dps_request;
 
 typedef struct dps_response {
     int status;                           /* 200, 202, 400, 401, 404, 500 */
-    int error_code;                       /* 0 below 400 */
+    int error_code;                       /* 0: none; so below 400, and for the 401 with a TPM's nonce */
     unsigned retry_after_s;               /* 0: none */
     char operation_id[DPS_OPERATION_LEN]; /* with 202; else empty */
     char *body;                           /* JSON; NULL when there was no memory for it */
@@ -43,11 +44,19 @@ DPS_MUST_CHECK bool dps_service_new(dps_store *store, const dps_service_config *
 void dps_service_free(dps_service **service);
 const char *dps_service_id_scope(const dps_service *service);
 dps_store *dps_service_store(const dps_service *service);
+const dps_hubs *dps_service_hubs(const dps_service *service);
 
-/* Whether the device may go on, for transports that say so when it connects. False leaves the reason in
- * @ret_response; the two requests below judge again. */
+/* For transports that authenticate when they connect: judges the registration id, the id scope and the SAS token
+ * of @request, which has no body and may have no api-version. False: @ret_response says why. A device without a
+ * token is admitted; its requests are judged. */
 DPS_MUST_CHECK bool dps_service_admit(dps_service *service, const dps_peer *peer, const dps_request *request,
                                       dps_response *ret_response);
+/* For SASL TPM: the activation blob that holds the key with which this TPM signs its token. Both keys are a
+ * TPM2B_PUBLIC. False: @ret_response says why. */
+DPS_MUST_CHECK bool dps_service_tpm_challenge(dps_service *service, const dps_peer *peer,
+                                              const dps_request *request, const dps_blob *endorsement_key,
+                                              const dps_blob *storage_root_key, dps_blob *ret_challenge,
+                                              dps_response *ret_response);
 
 void dps_service_register(dps_service *service, const dps_peer *peer, const dps_request *request,
                           dps_response *ret_response);

@@ -8,6 +8,11 @@
 void dps_registration_clear(dps_registration *registration)
 {
     free(registration->payload);
+    free(registration->payload_out);
+    free(registration->initial_twin);
+    free(registration->tpm_key);
+    for (size_t i = 0; i < DPS_DEVICE_KEYS; i++)
+        dps_blob_clear(&registration->keys[i]);
     dps_blob_clear(&registration->evidence.leaf);
     *registration = (dps_registration){0};
 }
@@ -55,6 +60,16 @@ static dps_store_result save_row(dps_store *store, const dps_registration *regis
     sqlite3_bind_int64(statement, 8, registration->ready_ms);
     dps_store_bind_text(statement, 9, registration->payload);
     bind_evidence(statement, 10, &registration->evidence);
+    dps_store_bind_text(statement, 17, registration->device_id);
+    dps_store_bind_text(statement, 18, dps_attestation_name(registration->attestation));
+    dps_store_bind_blob(statement, 19, &registration->keys[0]);
+    dps_store_bind_blob(statement, 20, &registration->keys[1]);
+    dps_store_bind_text(statement, 21, registration->tpm_key);
+    sqlite3_bind_int(statement, 22, (int)registration->outcome);
+    sqlite3_bind_int(statement, 23, registration->error_code);
+    dps_store_bind_text(statement, 24, registration->error_message);
+    dps_store_bind_text(statement, 25, registration->payload_out);
+    dps_store_bind_text(statement, 26, registration->initial_twin);
     return dps_store_run(store, statement);
 }
 
@@ -74,39 +89,41 @@ static dps_store_result add_operation(dps_store *store, const dps_operation *ope
     return dps_store_run(store, statement);
 }
 
-/* Ends the transaction that DPS_SQL_BEGIN opened: commits after OK, else rolls back. */
-static dps_store_result end_transaction(dps_store *store, dps_store_result result)
-{
-    if (result == DPS_STORE_OK)
-        result = dps_store_run(store, store->statements[DPS_SQL_COMMIT]);
-    if (result != DPS_STORE_OK && dps_store_run(store, store->statements[DPS_SQL_ROLLBACK]) != DPS_STORE_OK)
-        return DPS_STORE_FAILED;
-    return result;
-}
-
 dps_store_result dps_store_registration_save(dps_store *store, const dps_registration *registration,
                                              const dps_operation *operation)
 {
-    dps_store_result result = dps_store_run(store, store->statements[DPS_SQL_BEGIN]);
+    dps_store_result result = dps_store_begin(store);
     if (result != DPS_STORE_OK)
         return result;
     result = save_row(store, registration);
     if (result == DPS_STORE_OK)
         result = add_operation(store, operation);
-    return end_transaction(store, result);
+    return dps_store_end(store, result);
+}
+
+/* The columns after the evidence. */
+static bool read_assignment(sqlite3_stmt *statement, dps_registration *r)
+{
+    char attestation[32];
+    int outcome = sqlite3_column_int(statement, 21);
+    dps_store_column_text(statement, 16, r->device_id, sizeof(r->device_id));
+    dps_store_column_text(statement, 17, attestation, sizeof(attestation));
+    r->error_code = sqlite3_column_int(statement, 22);
+    dps_store_column_text(statement, 23, r->error_message, sizeof(r->error_message));
+    if (outcome < 0 || outcome >= DPS_OUTCOME_COUNT)
+        return false;
+    r->outcome = (dps_outcome)outcome;
+    return dps_attestation_parse(attestation, &r->attestation) &&
+           dps_store_column_blob(statement, 18, &r->keys[0]) && dps_store_column_blob(statement, 19, &r->keys[1]) &&
+           dps_store_column_string(statement, 20, &r->tpm_key) &&
+           dps_store_column_string(statement, 24, &r->payload_out) &&
+           dps_store_column_string(statement, 25, &r->initial_twin);
 }
 
 /* Columns of DPS_SQL_REGISTRATION_GET and _LIST. */
 static bool read_registration(sqlite3_stmt *statement, dps_registration *ret)
 {
     dps_registration r = {0};
-    const char *payload = (const char *)sqlite3_column_text(statement, 8);
-    if (payload != NULL && (r.payload = strdup(payload)) == NULL)
-        return false;
-    if (!read_evidence(statement, 9, &r.evidence)) {
-        free(r.payload);
-        return false;
-    }
     dps_store_column_text(statement, 0, r.id, sizeof(r.id));
     dps_store_column_text(statement, 1, r.group_id, sizeof(r.group_id));
     dps_store_column_text(statement, 2, r.hub, sizeof(r.hub));
@@ -115,8 +132,58 @@ static bool read_registration(sqlite3_stmt *statement, dps_registration *ret)
     r.created_ms = sqlite3_column_int64(statement, 5);
     r.updated_ms = sqlite3_column_int64(statement, 6);
     r.ready_ms = sqlite3_column_int64(statement, 7);
+    if (!dps_store_column_string(statement, 8, &r.payload) || !read_evidence(statement, 9, &r.evidence) ||
+        !read_assignment(statement, &r)) {
+        dps_registration_clear(&r);
+        return false;
+    }
     *ret = r;
     return true;
+}
+
+/* After a change that met no row: which of the two it was. */
+static dps_store_result missing_or_stale(dps_store *store, const char *id)
+{
+    dps_registration found;
+    dps_store_result result = dps_store_registration_get(store, id, &found);
+    if (result != DPS_STORE_OK)
+        return result;
+    dps_registration_clear(&found);
+    return DPS_STORE_STALE;
+}
+
+dps_store_result dps_store_registration_update(dps_store *store, const dps_registration *registration,
+                                               const char *etag)
+{
+    dps_registration before;
+    dps_store_result result = dps_store_begin(store);
+    if (result != DPS_STORE_OK)
+        return result;
+    result = dps_store_registration_get(store, registration->id, &before);
+    if (result == DPS_STORE_OK) {
+        result = strcmp(before.etag, etag) == 0 ? save_row(store, registration) : DPS_STORE_STALE;
+        dps_registration_clear(&before);
+    }
+    return dps_store_end(store, result);
+}
+
+dps_store_result dps_store_registration_delete(dps_store *store, const char *id, const char *if_match)
+{
+    dps_store_result result = dps_store_begin(store);
+    if (result != DPS_STORE_OK)
+        return result;
+    sqlite3_stmt *statement = store->statements[DPS_SQL_REGISTRATION_DELETE];
+    dps_store_bind_text(statement, 1, id);
+    dps_store_bind_text(statement, 2, if_match);
+    result = dps_store_run_one(store, statement);
+    if (result == DPS_STORE_NOT_FOUND)
+        result = missing_or_stale(store, id);
+    if (result == DPS_STORE_OK) {
+        statement = store->statements[DPS_SQL_OPERATION_FORGET];
+        dps_store_bind_text(statement, 1, id);
+        result = dps_store_run(store, statement);
+    }
+    return dps_store_end(store, result);
 }
 
 dps_store_result dps_store_registration_get(dps_store *store, const char *id,
@@ -131,10 +198,11 @@ dps_store_result dps_store_registration_get(dps_store *store, const char *id,
     return result;
 }
 
-dps_store_result dps_store_registration_each(dps_store *store, bool (*each)(const dps_registration *, void *),
-                                             void *user)
+dps_store_result dps_store_registration_each(dps_store *store, const char *after,
+                                             bool (*each)(const dps_registration *, void *), void *user)
 {
     sqlite3_stmt *statement = store->statements[DPS_SQL_REGISTRATION_LIST];
+    dps_store_bind_text(statement, 1, after != NULL ? after : "");
     dps_store_result result;
     bool more = true;
     while (more && (result = dps_store_step(store, statement)) == DPS_STORE_OK) {
@@ -168,7 +236,7 @@ dps_store_result dps_store_operation_get(dps_store *store, const char *id, dps_o
 
 dps_store_result dps_store_refusal_save(dps_store *store, const dps_refusal *refusal)
 {
-    dps_store_result result = dps_store_run(store, store->statements[DPS_SQL_BEGIN]);
+    dps_store_result result = dps_store_begin(store);
     if (result != DPS_STORE_OK)
         return result;
     sqlite3_stmt *statement = store->statements[DPS_SQL_REFUSAL_SAVE];
@@ -183,7 +251,7 @@ dps_store_result dps_store_refusal_save(dps_store *store, const dps_refusal *ref
         sqlite3_bind_int(statement, 1, DPS_STORE_REFUSALS_MAX);
         result = dps_store_run(store, statement);
     }
-    return end_transaction(store, result);
+    return dps_store_end(store, result);
 }
 
 /* Columns of DPS_SQL_REFUSAL_GET and _LIST. */

@@ -40,6 +40,18 @@ int64_t dps_time_now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static int64_t served_skew_ms;
+
+int64_t dps_time_served_ms(void)
+{
+    return dps_time_now_ms() + served_skew_ms;
+}
+
+void dps_time_set_skew_ms(int64_t skew_ms)
+{
+    served_skew_ms = skew_ms;
+}
+
 void dps_time_format(int64_t ms, char ret_text[DPS_TIME_LEN])
 {
     time_t seconds = (time_t)(ms / 1000);

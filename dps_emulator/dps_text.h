@@ -32,6 +32,10 @@ bool dps_span_is(dps_span span, const char *text);
 bool dps_text_equal_nocase(const char *a, size_t a_len, const char *b, size_t b_len);
 
 int64_t dps_time_now_ms(void);
+/* The time by which the service judges tokens and certificates and which it writes into errors: the system's,
+ * or with a fault of kind "clock-skew" another one. */
+int64_t dps_time_served_ms(void);
+void dps_time_set_skew_ms(int64_t skew_ms);
 void dps_time_format(int64_t ms, char ret_text[DPS_TIME_LEN]);
 
 /* Writes 2*@n hex digits and a NUL. */

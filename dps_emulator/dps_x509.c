@@ -123,6 +123,25 @@ X509 *dps_x509_read_pem(const char *path, dps_fail *fail)
     return cert;
 }
 
+X509 *dps_x509_parse(const void *bytes, size_t len)
+{
+    if (len == 0 || len > DPS_PEM_MAX)
+        return NULL;
+    const unsigned char *der = bytes;
+    X509 *cert = d2i_X509(NULL, &der, (long)len);
+    if (cert != NULL && der != (const unsigned char *)bytes + len) { /* something follows it */
+        X509_free(cert);
+        cert = NULL;
+    }
+    if (cert == NULL) {
+        BIO *bio = BIO_new_mem_buf(bytes, (int)len);
+        cert = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+        BIO_free(bio);
+    }
+    ERR_clear_error();
+    return cert;
+}
+
 bool dps_x509_is_ca(X509 *cert)
 {
     /* 1: basicConstraints CA:TRUE and keyUsage, when present, allows keyCertSign. The other values that
@@ -233,6 +252,7 @@ dps_chain_result dps_x509_verify(const dps_anchors *anchors, X509 *leaf, STACK_O
     X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
     X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_PARTIAL_CHAIN);
     X509_VERIFY_PARAM_set_depth(param, DPS_CHAIN_DEPTH_MAX);
+    X509_VERIFY_PARAM_set_time(param, (time_t)(dps_time_served_ms() / 1000));
     X509_VERIFY_PARAM_set_auth_level(param, 2); /* 112 bits: RSA 2048, SHA-256, as the cloud asks */
     if (X509_STORE_CTX_set_purpose(ctx, X509_PURPOSE_SSL_CLIENT) != 1)
         goto out;
@@ -247,6 +267,20 @@ dps_chain_result dps_x509_verify(const dps_anchors *anchors, X509 *leaf, STACK_O
         result.verdict = DPS_CHAIN_UNKNOWN_CA;
 out:
     X509_STORE_CTX_free(ctx);
+    ERR_clear_error();
+    return result;
+}
+
+dps_chain_result dps_x509_check_leaf(X509 *leaf)
+{
+    dps_chain_result result = {.verdict = DPS_CHAIN_OK, .x509_error = X509_V_OK};
+    time_t now = (time_t)(dps_time_served_ms() / 1000);
+    if (X509_cmp_time(X509_get0_notBefore(leaf), &now) >= 0)
+        result = (dps_chain_result){.verdict = DPS_CHAIN_NOT_YET_VALID, .x509_error = X509_V_ERR_CERT_NOT_YET_VALID};
+    else if (X509_cmp_time(X509_get0_notAfter(leaf), &now) <= 0)
+        result = (dps_chain_result){.verdict = DPS_CHAIN_EXPIRED, .x509_error = X509_V_ERR_CERT_HAS_EXPIRED};
+    else if (X509_check_purpose(leaf, X509_PURPOSE_SSL_CLIENT, 0) != 1)
+        result = (dps_chain_result){.verdict = DPS_CHAIN_WRONG_PURPOSE, .x509_error = X509_V_ERR_INVALID_PURPOSE};
     ERR_clear_error();
     return result;
 }

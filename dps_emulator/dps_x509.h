@@ -37,6 +37,9 @@ typedef struct dps_cert_info {
 
 DPS_MUST_CHECK bool dps_cert_info_of(X509 *cert, dps_cert_info *ret_info);
 
+/* Reads a certificate in PEM or DER. NULL when it is none. */
+DPS_MUST_CHECK X509 *dps_x509_parse(const void *bytes, size_t len);
+
 /* Reads the first certificate of a PEM file. Returns it; the caller frees it. NULL fills @fail. */
 DPS_MUST_CHECK X509 *dps_x509_read_pem(const char *path, dps_fail *fail);
 
@@ -76,6 +79,9 @@ typedef struct dps_chain_result {
     int depth;
     size_t anchor; /* index of the group's certificate when the verdict is OK */
 } dps_chain_result;
+
+/* An individual enrollment's own certificate: its validity and its purpose, not who signed it. */
+dps_chain_result dps_x509_check_leaf(X509 *leaf);
 
 /* @untrusted: what the device sent besides @leaf; may be NULL. The anchor nearest to the leaf wins. */
 dps_chain_result dps_x509_verify(const dps_anchors *anchors, X509 *leaf, STACK_OF(X509) * untrusted);

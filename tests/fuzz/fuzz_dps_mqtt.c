@@ -43,7 +43,7 @@ static void read_publish(const dps_mqtt_frame *frame)
     dps_error error;
     const char *problem = NULL;
     if (dps_json_parse_register(publish.payload, &body, &error, &problem))
-        free(body.payload);
+        dps_register_body_clear(&body);
     else
         check(problem != NULL && error < DPS_ERR_COUNT);
 }

@@ -24,7 +24,8 @@ static const uint8_t connect_bytes[] = "\x10\x3b\0\4MQTT\4\x82\0\x14\0\4dev1\0\x
 static int setup(void **state)
 {
     char path[80];
-    const dps_service_config config = {.default_hub = "hub.test"};
+    const dps_hubs hubs = {.names = {"hub.test"}, .count = 1};
+    const dps_service_config config = {.hubs = &hubs};
     fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
     test_dir_make(f->dir);

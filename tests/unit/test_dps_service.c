@@ -23,22 +23,27 @@ typedef struct fixture {
 static dps_service *new_service(dps_store *store, unsigned assign_after_s)
 {
     dps_service *service = NULL;
-    const dps_service_config config = {
-        .default_hub = "hub.test", .retry_after_s = 3, .assign_after_s = assign_after_s};
+    const dps_hubs hubs = {.names = {"hub.test"}, .count = 1};
+    const dps_service_config config = {.hubs = &hubs, .retry_after_s = 3, .assign_after_s = assign_after_s};
     assert_true(dps_service_new(store, &config, &service, NULL));
     return service;
 }
 
 static void add_group(dps_store *store, const char *id, X509 *cert, const char *hub)
 {
-    dps_group group = {.enabled = true, .etag = "e"};
+    dps_enrollment group = {.is_group = true,
+                            .attestation = DPS_ATTEST_X509_SIGNING,
+                            .enabled = true,
+                            .update_hub = true,
+                            .migrate_data = true,
+                            .etag = "e"};
     unsigned char *der = NULL;
     int n = i2d_X509(cert, &der);
     assert_true(n > 0);
     snprintf(group.id, sizeof(group.id), "%s", id);
     snprintf(group.hub, sizeof(group.hub), "%s", hub);
-    group.certificate = (dps_blob){der, (size_t)n};
-    assert_int_equal(dps_store_group_add(store, &group, NULL), DPS_STORE_OK);
+    group.primary = (dps_blob){der, (size_t)n};
+    assert_int_equal(dps_store_enrollment_add(store, &group, NULL), DPS_STORE_OK);
     OPENSSL_free(der);
 }
 
@@ -199,7 +204,7 @@ static void test_other_hub(void **state)
     fixture *f = *state;
     char operation[DPS_OPERATION_LEN];
     do_register(f, "", operation);
-    assert_int_equal(dps_store_group_delete(f->store, "group"), DPS_STORE_OK);
+    assert_int_equal(dps_store_enrollment_delete(f->store, true, "group", NULL), DPS_STORE_OK);
     add_group(f->store, "group2", f->ca.cert, "hub2.test");
     do_register(f, "", operation);
     cJSON *root = do_status(f, operation);
@@ -350,16 +355,16 @@ static void test_disabled(void **state)
     fixture *f = *state;
     char operation[DPS_OPERATION_LEN];
     do_register(f, "", operation);
-    assert_int_equal(dps_store_group_enable(f->store, "group", false), DPS_STORE_OK);
+    assert_int_equal(dps_store_enrollment_enable(f->store, true, "group", false), DPS_STORE_OK);
     dps_request request = a_request(f, "");
     expect_register_error(f, &request, 401, 401002, "disabled");
     dps_response response;
     request.operation_id = operation;
     dps_service_status(f->service, &f->peer, &request, &response); /* an open connection too */
     expect_error(&response, 401, 401002, "disabled");
-    assert_int_equal(dps_store_group_enable(f->store, "group", true), DPS_STORE_OK);
+    assert_int_equal(dps_store_enrollment_enable(f->store, true, "group", true), DPS_STORE_OK);
     cJSON_Delete(do_status(f, operation));
-    assert_int_equal(dps_store_group_delete(f->store, "group"), DPS_STORE_OK);
+    assert_int_equal(dps_store_enrollment_delete(f->store, true, "group", NULL), DPS_STORE_OK);
     request = a_request(f, "");
     expect_register_error(f, &request, 401, 401002, "CA certificate not found");
 }

@@ -8,8 +8,19 @@
 #define KN_BACKEND_H
 
 #include "kn_cert.h"
+#include "kn_hmac.h"
 #include "kn_key.h"
 #include "kn_token.h"
+
+/* HMAC keys (kn_hmac.h). */
+typedef struct kn_hmac_functions {
+    kn_err (*open)(void *state, const char *uri, void **ret_key);
+    kn_err (*generate)(void *state, const char *uri, size_t key_bytes, void **ret_key);
+    kn_err (*import)(void *state, const char *uri, const kn_secret *value, void **ret_key);
+    kn_err (*sign)(void *key, const uint8_t *data, size_t length, uint8_t ret_mac[KN_HMAC_BYTES]);
+    kn_err (*inspect)(void *key, kn_custody *ret_custody);
+    void (*free)(void *key);
+} kn_hmac_functions;
 
 typedef struct kn_backend {
     const char *scheme; /* of its URIs, without the colon */
@@ -54,6 +65,8 @@ typedef struct kn_backend {
     kn_err (*token_login)(void *state, const char *uri, const kn_secret *pin);
     kn_err (*token_objects)(void *state, const char *uri,
                             void (*row)(const kn_object_info *info, void *arg), void *arg);
+
+    const kn_hmac_functions *hmac; /* NULL: has no HMAC keys */
 } kn_backend;
 
 extern const kn_backend *const kn_backends[]; /* ends with NULL */

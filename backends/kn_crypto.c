@@ -197,6 +197,25 @@ bool kn_crypto_issued(X509 *issuer, X509 *certificate)
     return issued;
 }
 
+/* HMAC-SHA-256. */
+bool kn_crypto_hmac(const uint8_t *key, size_t key_length, const uint8_t *data, size_t length, uint8_t ret_mac[32])
+{
+    char digest[] = "SHA256";
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0), OSSL_PARAM_END};
+    size_t made = 0;
+    if (!have_libctx())
+        return false;
+    ERR_set_mark();
+    EVP_MAC *mac = EVP_MAC_fetch(libctx, "HMAC", NULL);
+    EVP_MAC_CTX *ctx = mac ? EVP_MAC_CTX_new(mac) : NULL;
+    bool good = ctx && EVP_MAC_init(ctx, key, key_length, params) && EVP_MAC_update(ctx, data, length) &&
+                EVP_MAC_final(ctx, ret_mac, &made, 32) && made == 32;
+    EVP_MAC_CTX_free(ctx);
+    EVP_MAC_free(mac);
+    ERR_pop_to_mark();
+    return good;
+}
+
 bool kn_crypto_random(uint8_t *ret_bytes, size_t length)
 {
     return have_libctx() && RAND_bytes_ex(libctx, ret_bytes, length, 0) == 1;

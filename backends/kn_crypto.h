@@ -27,6 +27,8 @@ X509 *kn_crypto_certificate(const uint8_t *der, size_t length);
 /* Did @issuer issue @certificate? Names and key identifiers fit, and the signature verifies. */
 bool kn_crypto_issued(X509 *issuer, X509 *certificate);
 
+bool kn_crypto_hmac(const uint8_t *key, size_t key_length, const uint8_t *data, size_t length, uint8_t ret_mac[32]);
+
 bool kn_crypto_random(uint8_t *ret_bytes, size_t length);
 
 /* SHA-256 of @salt and then @data. */

@@ -59,6 +59,8 @@ KN_ERR_ROW(KEY_USE, "the key does not allow this use", "use a key that was made 
 KN_ERR_ROW(EXISTS, "an object of that name exists already", "choose another name, or delete the old one first")
 KN_ERR_ROW(CUSTODY, "the key is not held safely and was destroyed",
            "use a token that generates keys which are sensitive and never extractable")
+KN_ERR_ROW(KEY_FILE, "the key file cannot be used", "chmod 600 FILE; its owner must be the user of the program")
+KN_ERR_ROW(KEY_TEXT, "the symmetric key cannot be used", "use the primary key of the enrollment, as the service shows it")
 KN_ERR_ROW(MISMATCH, "the certificate does not match the key", "use the certificate that was issued for this key")
 
 /* data */

@@ -16,17 +16,17 @@ typedef struct kn_token_info {
     bool initialised, login_required, pin_set, pin_count_low, pin_final_try, pin_locked;
 } kn_token_info;
 
-/* One private key or certificate of a token. */
+/* One private key, secret key or certificate of a token. */
 typedef struct kn_object_info {
     bool is_key;
     char label[129], id[129]; /* id in hexadecimal */
-    const char *kind;         /* "EC:P-256", "RSA", "X.509", "unknown" */
+    const char *kind;         /* "EC:P-256", "RSA", "HMAC", "X.509", "unknown" */
 } kn_object_info;
 
 /* Calls @row for each token of each module. No login. */
 KN_MUST_CHECK kn_err kn_token_list(kn_ctx *ctx, void (*row)(const kn_token_info *info, void *arg), void *arg);
 
-/* Calls @row for each private key and certificate on the one token that @uri names. Logs in. */
+/* Calls @row for each private key, secret key and certificate on the one token that @uri names. Logs in. */
 KN_MUST_CHECK kn_err kn_token_objects(kn_ctx *ctx, const char *uri,
                                       void (*row)(const kn_object_info *info, void *arg), void *arg);
 

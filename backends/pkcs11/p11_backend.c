@@ -1,6 +1,7 @@
 #include "p11_backend.h"
 
 #include "p11_cert.h"
+#include "p11_hmac.h"
 #include "p11_key.h"
 
 const kn_backend kn_p11_backend = {
@@ -23,4 +24,5 @@ const kn_backend kn_p11_backend = {
     .token_wants_pin = p11_token_wants_pin,
     .token_login = p11_token_login,
     .token_objects = p11_token_objects,
+    .hmac = &kn_p11_hmac,
 };

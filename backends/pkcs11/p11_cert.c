@@ -295,6 +295,8 @@ static const char *kind_of(const p11_object *object)
 {
     if (object->class == CKO_CERTIFICATE)
         return "X.509";
+    if (object->class == CKO_SECRET_KEY)
+        return object->key_type == CKK_GENERIC_SECRET || object->key_type == CKK_SHA256_HMAC ? "HMAC" : "secret";
     if (object->key_type == CKK_RSA) {
         kn_public public;
         bool known = !kn_failed(kn_public_from_rsa(object->modulus, object->modulus_length, object->exponent,
@@ -320,7 +322,7 @@ static kn_err list_class(p11_call *call, CK_OBJECT_CLASS class,
         err = p11_object_read(call, handles[i], &object);
         if (kn_failed(err))
             break;
-        kn_object_info info = {.is_key = class == CKO_PRIVATE_KEY, .kind = kind_of(&object)};
+        kn_object_info info = {.is_key = class != CKO_CERTIFICATE, .kind = kind_of(&object)};
         memcpy(info.label, object.label, object.label_length);
         p11_hex(object.id, object.id_length, info.id, sizeof info.id);
         row(&info, arg);
@@ -345,6 +347,8 @@ kn_err p11_token_objects(void *state, const char *text, void (*row)(const kn_obj
         err = p11_session_prove_login(token, uri, &session); /* a list without the keys would be a wrong one */
         if (!kn_failed(err))
             err = list_class(&call, CKO_PRIVATE_KEY, row, arg);
+        if (!kn_failed(err))
+            err = list_class(&call, CKO_SECRET_KEY, row, arg);
         if (!kn_failed(err))
             err = list_class(&call, CKO_CERTIFICATE, row, arg);
         p11_session_give(token, &session, !kn_failed(err));

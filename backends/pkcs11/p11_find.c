@@ -1,6 +1,8 @@
 /* Finding exactly one private key, in as few calls as the token allows. */
 #include "p11_key.h"
 
+#include "p11_hmac.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -131,6 +133,9 @@ kn_err p11_key_locate(p11_call *call, const p11_uri *uri, p11_object *ret_object
     bool too_many = false;
     char wanted[200];
     p11_uri_show(uri, wanted, sizeof wanted);
+    *ret_has_public = false;
+    if (uri->wants_secret)
+        return p11_hmac_locate(call, uri, ret_object);
     if (uri->has_class && uri->class != CKO_PRIVATE_KEY && uri->class != CKO_PUBLIC_KEY)
         return kn_fail(KN_E_NO_KEY, "%s: its type= is not that of a key", wanted);
     /* One search for the private key, its public key and its certificate: 3 calls instead of 6 or 9. */

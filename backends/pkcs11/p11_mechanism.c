@@ -13,6 +13,8 @@ static const p11_mechanism rows[] = {
     {CKM_ECDSA, "ECDSA", false},
     {CKM_EDDSA, "EDDSA", false},
     {CKM_ECDH1_DERIVE, "ECDH1_DERIVE", false},
+    {CKM_GENERIC_SECRET_KEY_GEN, "GENERIC_SECRET_KEY_GEN", true},
+    {CKM_SHA256_HMAC, "SHA256_HMAC", false},
 };
 _Static_assert(sizeof rows / sizeof *rows == P11_MECHANISMS_MAX, "a place for each row");
 

@@ -21,7 +21,7 @@
 #define P11_SLOTS_MAX    64   /* slots of one module that are looked at */
 #define P11_READ_AGAIN_MAX 4       /* times that modules read their tokens again, 10, 20, 40, 80 ms apart */
 #define P11_READ_AGAIN_PAUSE_MS 1000 /* before that is done once more */
-#define P11_MECHANISMS_MAX 11 /* mechanisms that are used; p11_mechanism.c names them */
+#define P11_MECHANISMS_MAX 13 /* mechanisms that are used; p11_mechanism.c names them */
 #define P11_SESSIONS_MAX 1024 /* sessions of one token, when it states no limit of its own */
 #define P11_GROW_MIN_MS  10   /* after CKR_SESSION_COUNT: until one more session is tried; doubled each time it fails */
 #define P11_GROW_MAX_MS  5000

@@ -22,6 +22,7 @@ typedef struct p11_uri {
     bool has_library_info;   /* library-... */
     bool has_class;          /* type= */
     CK_OBJECT_CLASS class;
+    bool wants_secret; /* set by whoever looks for a secret key */
     CK_ATTRIBUTE id, label; /* pValue NULL: none */
 } p11_uri;
 

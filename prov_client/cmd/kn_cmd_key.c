@@ -1,5 +1,6 @@
 /* keynym key: keys that are made in a token and stay there. */
 #include "kn_cmd_backend.h"
+#include "kn_cmd_symmetric.h"
 
 #include "kn_token.h"
 
@@ -100,7 +101,9 @@ static kn_exit run_show(const kn_cmd_args *args)
     kn_exit status = kn_cmd_alias_of(args->operands[0], &alias);
     if (status == KN_EXIT_OK)
         status = kn_cmd_context(args, &ctx);
-    if (status == KN_EXIT_OK) {
+    if (status == KN_EXIT_OK && strstr(kn_alias_uri(alias), "type=secret-key")) {
+        status = kn_cmd_show_symmetric(args, ctx, kn_alias_uri(alias));
+    } else if (status == KN_EXIT_OK) {
         kn_err err = kn_key_open(ctx, alias, &key);
         status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report_key(args, key);
     }
@@ -117,7 +120,8 @@ static const kn_cmd show = {
     .summary = "prove where a key is: six facts, read from the token",
     .synopsis = "[OPTIONS] URI|ALIAS-FILE",
     .description = "Reads six attributes that together tell a key that was made in the token from one that was\n"
-                   "imported, or was extractable once: CKA_SENSITIVE and CKA_EXTRACTABLE alone do not.\n",
+                   "imported, or was extractable once: CKA_SENSITIVE and CKA_EXTRACTABLE alone do not. With\n"
+                   "type=secret-key in the URI, of a symmetric key.\n",
     .options = show_options,
     .operands_max = 1,
     .run = run_show,
@@ -171,7 +175,7 @@ static kn_exit run_list(const kn_cmd_args *args)
 
 static const kn_cmd list = {
     .name = "list",
-    .summary = "list the private keys and certificates of a token",
+    .summary = "list the keys and certificates of a token",
     .synopsis = "[OPTIONS] URI",
     .description = "Lists what is on the token that the URI names. Logs in, since private keys show themselves only "
                    "then.\n",
@@ -180,7 +184,9 @@ static const kn_cmd list = {
     .run = run_list,
 };
 
-static const kn_cmd *const children[] = {&generate, &list, &show, NULL};
+static const kn_cmd *const children[] = {
+    &generate, &kn_cmd_key_generate_symmetric, &kn_cmd_key_import_symmetric, &list, &show, NULL,
+};
 
 const kn_cmd kn_cmd_key = {
     .name = "key",

@@ -73,6 +73,17 @@ refused "unknown usage" "usage 'encrypt'|RSA:2048|sign decrypt" "$keynym" key ge
 refused "usage of another kind of key" "usage 'sign,decrypt'|EC:P-256|sign derive" "$keynym" key generate --usage sign,decrypt "$(uri device-03)"
 refused "unknown algorithm" "EC:P-999|EC:P-256" "$keynym" key generate --algorithm EC:P-999 "$(uri device-03)"
 
+# symmetric keys
+(umask 077; head -c 48 /dev/urandom | base64 -w 0 >"$work/sas.b64"; echo "not base64!" >"$work/bad.b64"; head -c 3 /dev/urandom | base64 >"$work/short.b64")
+cp "$work/sas.b64" "$work/open.b64"; chmod 644 "$work/open.b64"
+"$keynym" key import-symmetric "$(uri sas)" "$work/sas.b64" >/dev/null
+refused "symmetric key exists" "exists already" "$keynym" key import-symmetric "$(uri sas)" "$work/sas.b64"
+refused "symmetric key open to others" "open.b64|mode 0644|chmod 600" "$keynym" key import-symmetric "$(uri sas-2)" "$work/open.b64"
+refused "symmetric key not base64" "bad.b64|not base64" "$keynym" key import-symmetric "$(uri sas-2)" "$work/bad.b64"
+refused "symmetric key too short" "short.b64|16 to 64 bytes" "$keynym" key import-symmetric "$(uri sas-2)" "$work/short.b64"
+refused "no symmetric key file" "nowhere.b64|No such file" "$keynym" key import-symmetric "$(uri sas-2)" "$work/nowhere.b64"
+refused "no symmetric key" "no key matches|sas-2" "$keynym" key show "pkcs11:token=bad-input;object=sas-2;type=secret-key?pin-source=$pin"
+
 # alias files
 sed 's/^MI/!!/' "$work/device-01.pem" >"$work/damaged.pem"
 refused "malformed alias PEM" "malformed|damaged.pem|next" "$keynym" key show "$work/damaged.pem"

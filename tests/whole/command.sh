@@ -51,6 +51,21 @@ keynym cert import --key "$uri?pin-source=$work/token/pin" "$work/chain.pem"
 "$keynym" cert show "$uri?pin-source=$work/token/pin" >"$work/out" # alone: other registered modules may write to stderr
 diff <(grep -v '^ *$' "$work/chain.pem") "$work/out" || fail "another chain came out"
 
+# a symmetric key goes in and does not come out
+(umask 077; head -c 48 /dev/urandom | base64 -w 0 >"$work/sas.b64")
+sas="pkcs11:token=commands;object=sas;type=secret-key?pin-source=$work/token/pin"
+keynym key import-symmetric "$sas" "$work/sas.b64"
+has '^algorithm HMAC$'
+has 'CKA_EXTRACTABLE +no'
+has 'NOT proved'
+! grep -qF "$(cut -c 1-20 "$work/sas.b64")" "$work/out" || fail "the symmetric key was printed"
+keynym key generate-symmetric --json "pkcs11:token=commands;object=made-sas?pin-source=$work/token/pin"
+has '"custodyProved":[[:space:]]*true'
+keynym key show "$sas"
+has '^algorithm HMAC$'
+keynym key list "$sas"
+[ "$(grep -c '^key  *HMAC' "$work/out")" = 2 ] || { cat "$work/out"; fail "not two symmetric keys"; }
+
 # what another PKCS#11 program would see is for the token to say; OpenSSL sees the named curve in the request
 openssl req -in "$work/one.csr" -noout -text | grep -q 'ASN1 OID: prime256v1' || fail "the curve is not named"
 openssl verify -CAfile "$work/pki/root.pem" -untrusted "$work/pki/intermediate.pem" "$work/chain.pem" >/dev/null ||

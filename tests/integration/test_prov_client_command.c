@@ -285,7 +285,7 @@ static void test_help(void **state)
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(keynym(forms[i][0], forms[i][1], NULL), 0);
         assert_int_equal(strncmp(out, "Usage: keynym provision --id-scope SCOPE", 40), 0);
-        assert_non_null(strstr(out, "--pin-source FILE"));
+        assert_non_null(strstr(out, "--pin-source SOURCE"));
         assert_string_equal(err, "");
     }
     assert_int_equal(keynym("--help", NULL), 0);

@@ -13,6 +13,12 @@ static kn_err failed(p11_call *call, const char *name, CK_RV rv)
     return p11_fail(name, call->token->label, rv);
 }
 
+/* Models whose C_FindObjects gives all that it has, so that no second call must ask whether there is more. */
+static bool finds_whole(const p11_token *token)
+{
+    return !strcmp(token->model, "SoftHSM v2");
+}
+
 kn_err p11_search(p11_call *call, CK_ATTRIBUTE *template, CK_ULONG template_count, CK_ULONG max,
                   CK_OBJECT_HANDLE *ret_handles, CK_ULONG *ret_count)
 {
@@ -21,13 +27,14 @@ kn_err p11_search(p11_call *call, CK_ATTRIBUTE *template, CK_ULONG template_coun
     if (rv != CKR_OK)
         return failed(call, "C_FindObjectsInit", rv);
     CK_ULONG count = 0, more = 0, asked;
+    bool whole = finds_whole(call->token);
     do { /* a module may answer in portions, so that only an empty answer is the end */
         more = 0;
         asked = max + 1 - count;
         rv = fn->C_FindObjects(call->session, ret_handles + count, asked, &more);
         if (rv == CKR_OK && more <= asked)
             count += more;
-    } while (rv == CKR_OK && more && more <= asked && count <= max);
+    } while (rv == CKR_OK && more && more <= asked && count <= max && !(whole && more < asked));
     CK_RV final = fn->C_FindObjectsFinal(call->session);
     if (rv != CKR_OK)
         return failed(call, "C_FindObjects", rv);

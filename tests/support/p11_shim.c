@@ -186,6 +186,8 @@ static CK_RV token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
         info->flags &= ~atomic_load(&state->token_flags_off);
         if (atomic_load(&state->told_session_count))
             info->ulMaxSessionCount = atomic_load(&state->told_session_count);
+        if (atomic_load(&state->portion)) /* such a token is of no model that is known to answer in one go */
+            memcpy(info->model, "in portions     ", sizeof info->model);
     }
     return rv;
 }

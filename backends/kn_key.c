@@ -345,10 +345,3 @@ kn_err kn_key_inspect(kn_key *key, kn_custody *ret_custody)
     kn_proc_leave();
     return err;
 }
-
-bool kn_custody_holds(const kn_custody *custody)
-{
-    return custody->sensitive == KN_FACT_YES && custody->extractable == KN_FACT_NO &&
-           custody->always_sensitive == KN_FACT_YES && custody->never_extractable == KN_FACT_YES &&
-           custody->local == KN_FACT_YES && custody->generated_here == KN_FACT_YES;
-}

@@ -10,6 +10,7 @@
 
 #include "kn_alias.h"
 #include "kn_ctx.h"
+#include "kn_custody.h"
 #include "kn_digest.h"
 
 typedef struct kn_key kn_key;
@@ -95,22 +96,7 @@ KN_MUST_CHECK kn_err kn_key_decrypt(kn_key *key, const kn_decrypt_how *how, cons
  * wipes. */
 KN_MUST_CHECK kn_err kn_key_derive(kn_key *key, const kn_public *peer, uint8_t *ret_secret, size_t *ret_length);
 
-typedef enum kn_fact { KN_FACT_UNKNOWN, KN_FACT_NO, KN_FACT_YES } kn_fact;
-
-/* Proof of custody: what the token says of how the key came to be. SENSITIVE and not EXTRACTABLE alone prove
- * nothing, because an imported key shows the same pair; the six together do. */
-typedef struct kn_custody {
-    kn_fact sensitive, extractable, always_sensitive, never_extractable, local;
-    kn_fact generated_here; /* CKA_KEY_GEN_MECHANISM is that of the key's type */
-    char mechanism[40];     /* its name, "unavailable", or the number */
-    char token[33], serial[17], model[17], manufacturer[33];
-    char id[129], label[129]; /* of the private key; the id in hexadecimal */
-} kn_custody;
-
 /* Reads the facts from the token. */
 KN_MUST_CHECK kn_err kn_key_inspect(kn_key *key, kn_custody *ret_custody);
-
-/* All six as a key must have that never was outside: yes, no, yes, yes, yes, yes. */
-bool kn_custody_holds(const kn_custody *custody);
 
 #endif

@@ -3,7 +3,7 @@ find_library(SOFTHSM2_MODULE NAMES softhsm2 libsofthsm2.so PATH_SUFFIXES softhsm
 find_path(P11KIT_PKCS11_H p11-kit/pkcs11.h HINTS ${P11KIT_INCLUDE_DIRS} REQUIRED)
 
 # A PKCS#11 module that counts calls and misbehaves on demand.
-add_library(kn_test_shim MODULE support/p11_shim.c)
+add_library(kn_test_shim MODULE support/p11_plant.c support/p11_shim.c)
 kn_target(kn_test_shim)
 target_include_directories(kn_test_shim PRIVATE $<TARGET_PROPERTY:kn_backends,INTERFACE_INCLUDE_DIRECTORIES>)
 target_link_libraries(kn_test_shim PRIVATE PkgConfig::P11KIT Threads::Threads ${CMAKE_DL_LIBS})

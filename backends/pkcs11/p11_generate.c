@@ -1,70 +1,14 @@
 /* Making a key that never was outside, and proving it. */
 #include "p11_key.h"
 #include "p11_mechanism.h"
+#include "p11_quirk.h"
 
 #include "../kn_crypto.h"
 #include "../kn_log.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-
-static kn_fact fact_of(p11_call *call, CK_OBJECT_HANDLE handle, CK_ATTRIBUTE_TYPE type)
-{
-    CK_BBOOL value;
-    CK_ULONG length = sizeof value;
-    if (kn_failed(p11_read(call, handle, type, &value, &length)) || length != sizeof value)
-        return KN_FACT_UNKNOWN;
-    return value ? KN_FACT_YES : KN_FACT_NO;
-}
-
-static void read_mechanism(p11_call *call, CK_OBJECT_HANDLE handle, kn_custody *out)
-{
-    CK_MECHANISM_TYPE type;
-    CK_ULONG length = sizeof type;
-    if (kn_failed(p11_read(call, handle, CKA_KEY_GEN_MECHANISM, &type, &length)) || length != sizeof type) {
-        (void)snprintf(out->mechanism, sizeof out->mechanism, "unknown");
-        out->generated_here = KN_FACT_UNKNOWN;
-        return;
-    }
-    out->generated_here = KN_FACT_NO;
-    if (type == CK_UNAVAILABLE_INFORMATION) {
-        (void)snprintf(out->mechanism, sizeof out->mechanism, "unavailable");
-        return;
-    }
-    (void)snprintf(out->mechanism, sizeof out->mechanism, "0x%lx", type);
-    const p11_mechanism *row = p11_mechanism_row(type);
-    if (row)
-        (void)snprintf(out->mechanism, sizeof out->mechanism, "%s", row->name);
-    if (row && row->generates)
-        out->generated_here = KN_FACT_YES;
-}
-
-kn_err p11_custody_read(p11_call *call, CK_OBJECT_HANDLE handle, kn_custody *ret_custody)
-{
-    p11_object object;
-    kn_err err = p11_object_read(call, handle, &object);
-    if (kn_failed(err))
-        return err;
-    kn_custody out = {
-        .sensitive = fact_of(call, handle, CKA_SENSITIVE),
-        .extractable = fact_of(call, handle, CKA_EXTRACTABLE),
-        .always_sensitive = fact_of(call, handle, CKA_ALWAYS_SENSITIVE),
-        .never_extractable = fact_of(call, handle, CKA_NEVER_EXTRACTABLE),
-        .local = fact_of(call, handle, CKA_LOCAL),
-    };
-    read_mechanism(call, handle, &out);
-    const p11_token *token = call->token;
-    memcpy(out.token, token->label, sizeof out.token);
-    memcpy(out.serial, token->serial, sizeof out.serial);
-    memcpy(out.model, token->model, sizeof out.model);
-    memcpy(out.manufacturer, token->manufacturer, sizeof out.manufacturer);
-    p11_hex(object.id, object.id_length > 64 ? 64 : object.id_length, out.id, sizeof out.id);
-    memcpy(out.label, object.label, object.label_length);
-    *ret_custody = out;
-    return kn_success();
-}
 
 /* Refuses a label or id that is in use: a second key of that name could never be found again. */
 static kn_err must_be_free(p11_call *call, const p11_uri *uri)
@@ -126,38 +70,44 @@ static void fill_kind(const kn_alg *alg, CK_ULONG *bits, CK_ATTRIBUTE *template,
 
 /* What a token may refuse to be told. */
 typedef struct said {
-    bool unextractable, pss_only;
+    bool unextractable, pss_only, unwanted_uses;
 } said;
+
+/* A use that is wanted, or one that is not and may be said so. */
+static void say_use(CK_ATTRIBUTE_TYPE type, bool wanted, said say, CK_ATTRIBUTE *template, CK_ULONG *count)
+{
+    const CK_BBOOL *value = wanted ? &yes : &no;
+    if (wanted || say.unwanted_uses)
+        template[(*count)++] = p11_attribute(type, value, sizeof *value);
+}
 
 static CK_RV generate_pair(p11_call *call, const kn_key_spec *spec, const CK_ATTRIBUTE *id, const CK_ATTRIBUTE *label,
                            said say, pair *ret_pair)
 {
     static const CK_MECHANISM_TYPE pss_mechanisms[] = {CKM_RSA_PKCS_PSS};
-    const CK_BBOOL *sign = spec->uses & KN_USE_SIGN ? &yes : &no, *decrypt = spec->uses & KN_USE_DECRYPT ? &yes : &no,
-                   *derive = spec->uses & KN_USE_DERIVE ? &yes : &no;
-    CK_ULONG bits, public_count = 6;
+    bool sign = spec->uses & KN_USE_SIGN, decrypt = spec->uses & KN_USE_DECRYPT, derive = spec->uses & KN_USE_DERIVE;
+    CK_ULONG bits, public_count = 4, private_count = 5;
     CK_ATTRIBUTE public[8] = {
         p11_attribute(CKA_TOKEN, &yes, sizeof yes),
         p11_attribute(CKA_PRIVATE, &no, sizeof no),
-        p11_attribute(CKA_VERIFY, sign, sizeof *sign),
-        p11_attribute(CKA_ENCRYPT, decrypt, sizeof *decrypt),
         *id,
         *label,
     };
+    say_use(CKA_VERIFY, sign, say, public, &public_count);
+    say_use(CKA_ENCRYPT, decrypt, say, public, &public_count);
     CK_MECHANISM mechanism = {mechanism_for(call->token, spec->alg), NULL, 0};
     fill_kind(spec->alg, &bits, public, &public_count);
-    CK_ULONG private_count = 9;
     CK_ATTRIBUTE private[11] = {
         p11_attribute(CKA_TOKEN, &yes, sizeof yes),
         p11_attribute(CKA_PRIVATE, &yes, sizeof yes),
         p11_attribute(CKA_SENSITIVE, &yes, sizeof yes),
-        p11_attribute(CKA_SIGN, sign, sizeof *sign),
-        p11_attribute(CKA_DECRYPT, decrypt, sizeof *decrypt),
-        p11_attribute(CKA_UNWRAP, &no, sizeof no),
-        p11_attribute(CKA_DERIVE, derive, sizeof *derive),
         *id,
         *label,
     };
+    say_use(CKA_SIGN, sign, say, private, &private_count);
+    say_use(CKA_DECRYPT, decrypt, say, private, &private_count);
+    say_use(CKA_UNWRAP, false, say, private, &private_count);
+    say_use(CKA_DERIVE, derive, say, private, &private_count);
     if (say.unextractable)
         private[private_count++] = p11_attribute(CKA_EXTRACTABLE, &no, sizeof no);
     if (say.pss_only)
@@ -177,29 +127,57 @@ static bool refuses_attribute(CK_RV rv)
 static CK_RV generate_as_told(p11_call *call, const kn_key_spec *spec, const CK_ATTRIBUTE *id,
                               const CK_ATTRIBUTE *label, pair *ret_pair)
 {
-    static const said tries[] = {{true, true}, {false, true}, {true, false}, {false, false}};
+    static const said tries[] = {
+        {.unextractable = true, .pss_only = true}, {.pss_only = true}, {.unextractable = true}, {0}};
+    const p11_quirk quirk = p11_quirk_of(call->token);
     CK_RV rv = CKR_TEMPLATE_INCONSISTENT;
-    for (size_t i = 0; i < sizeof tries / sizeof *tries && refuses_attribute(rv); i++)
-        if (spec->pss || !tries[i].pss_only)
-            rv = generate_pair(call, spec, id, label, tries[i], ret_pair);
+    for (size_t i = 0; i < sizeof tries / sizeof *tries && refuses_attribute(rv); i++) {
+        said say = tries[i];
+        say.unwanted_uses = !quirk.fixed_uses;
+        if (spec->pss || !say.pss_only)
+            rv = generate_pair(call, spec, id, label, say, ret_pair);
+    }
     return rv;
 }
 
-static kn_err prove(p11_call *call, const pair *made, const kn_alg *alg, kn_public *ret_public)
+/* Names the key, by what it was to be called. */
+static kn_err weak(p11_call *call, const kn_custody *custody, const char *why)
+{
+    return kn_fail(KN_E_CUSTODY, "token '%s' made the key '%.40s' (id %.40s), of which it says: %s", call->token->label,
+                   custody->label, custody->id, why);
+}
+
+static kn_err prove_custody(p11_call *call, CK_OBJECT_HANDLE private, const kn_key_spec *spec)
 {
     kn_custody custody;
+    char doubts[KN_CUSTODY_DOUBTS_MAX];
+    kn_err err = p11_custody_read(call, private, &custody);
+    if (kn_failed(err))
+        return err;
+    kn_custody_doubts(&custody, doubts, sizeof doubts);
+    if (*doubts)
+        return weak(call, &custody, doubts);
+    unsigned more = kn_custody_uses(&custody, spec->alg) & ~spec->uses;
+    if (more & KN_USE_DECRYPT)
+        return weak(call, &custody, "it may also decrypt, which was not asked for (--usage sign,decrypt)");
+    if (more & KN_USE_DERIVE)
+        return weak(call, &custody, "it may also derive, which was not asked for (--usage sign,derive)");
+    if (more)
+        return weak(call, &custody, "it may also sign, which was not asked for");
+    return kn_success();
+}
+
+static kn_err prove(p11_call *call, const pair *made, const kn_key_spec *spec, kn_public *ret_public)
+{
     p11_object object;
-    kn_err err = p11_custody_read(call, made->private, &custody);
-    if (!kn_failed(err) && !kn_custody_holds(&custody))
-        err = kn_fail(KN_E_CUSTODY, "token '%s' made a key that is not sensitive and never extractable",
-                      call->token->label);
+    kn_err err = prove_custody(call, made->private, spec);
     if (!kn_failed(err))
         err = p11_object_read(call, made->public, &object);
     if (!kn_failed(err))
         err = p11_object_public(call, &object, ret_public);
-    if (!kn_failed(err) && ret_public->alg != alg)
+    if (!kn_failed(err) && ret_public->alg != spec->alg)
         err = kn_fail(KN_E_MODULE_BROKEN, "token '%s' made a %s key instead of %s", call->token->label,
-                      ret_public->alg->name, alg->name);
+                      ret_public->alg->name, spec->alg->name);
     return err;
 }
 
@@ -226,7 +204,7 @@ static kn_err generate_in(p11_call *call, const p11_uri *uri, const kn_key_spec 
         return p11_mechanism_fail(call->token, mechanism, CKF_GENERATE_KEY_PAIR, "C_GenerateKeyPair", rv, "");
     if (rv != CKR_OK)
         return p11_fail("C_GenerateKeyPair", call->token->label, rv);
-    err = prove(call, &made, spec->alg, ret_public);
+    err = prove(call, &made, spec, ret_public);
     if (kn_failed(err)) {
         CK_FUNCTION_LIST *fn = call->token->module->fn;
         CK_RV gone = fn->C_DestroyObject(call->session, made.private);

@@ -1,6 +1,7 @@
 #include "kn_cmd_backend.h"
 
 #include <stdio.h>
+#include <stddef.h>
 #include <string.h>
 
 kn_exit kn_cmd_fail_backend(const char *what, kn_err err)
@@ -102,6 +103,17 @@ void kn_cmd_print_custody(const kn_custody *custody)
     for (size_t i = 0; i < FACT_COUNT; i++)
         printf("  %-22s %-16s %s\n", rows[i].attribute, rows[i].text ? rows[i].text : kn_cmd_fact(rows[i].is),
                rows[i].is == rows[i].must_be ? "as it must be" : "NOT as it must be");
+    static const struct {
+        const char *name;
+        size_t offset;
+    } uses[] = {{"sign", offsetof(kn_custody, may_sign)},
+                {"decrypt", offsetof(kn_custody, may_decrypt)},
+                {"unwrap", offsetof(kn_custody, may_unwrap)},
+                {"derive", offsetof(kn_custody, may_derive)}};
+    printf("may      ");
+    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++)
+        printf(" %s: %s%s", uses[i].name, kn_cmd_fact(*(const kn_fact *)((const char *)custody + uses[i].offset)),
+               i + 1 < sizeof uses / sizeof *uses ? "," : "\n");
     printf("custody   %s\n", kn_custody_holds(custody)
                                  ? "proved: made in the token, never outside, never extractable"
                                  : "NOT proved: this key was, or could have been, outside the token");
@@ -118,6 +130,10 @@ cJSON *kn_cmd_custody_json(const kn_custody *custody)
               cJSON_AddBoolToObject(tree, "custodyProved", kn_custody_holds(custody));
     for (size_t i = 0; ok && i < FACT_COUNT; i++)
         ok = kn_cmd_json_text(tree, rows[i].json, kn_cmd_fact(rows[i].is));
+    ok = ok && kn_cmd_json_text(tree, "maySign", kn_cmd_fact(custody->may_sign)) &&
+         kn_cmd_json_text(tree, "mayDecrypt", kn_cmd_fact(custody->may_decrypt)) &&
+         kn_cmd_json_text(tree, "mayUnwrap", kn_cmd_fact(custody->may_unwrap)) &&
+         kn_cmd_json_text(tree, "mayDerive", kn_cmd_fact(custody->may_derive));
     if (!ok) {
         cJSON_Delete(tree);
         return NULL;

@@ -33,22 +33,34 @@ static bool usage_of(const kn_cmd_args *args, const kn_alg *alg, unsigned *ret_u
     return false;
 }
 
-static kn_exit report_key(const kn_cmd_args *args, kn_key *key)
+static kn_exit print_key(const kn_cmd_args *args, const kn_key *key, const kn_custody *custody)
 {
-    kn_custody custody;
-    kn_err err = kn_key_inspect(key, &custody);
-    if (kn_failed(err))
-        return kn_cmd_fail_backend(args->path, err);
     if (args->value[KN_OPT_JSON]) {
-        cJSON *tree = kn_cmd_custody_json(&custody);
+        cJSON *tree = kn_cmd_custody_json(custody);
         bool ok = tree && kn_cmd_json_text(tree, "algorithm", kn_key_public(key)->alg->name);
         kn_exit status = kn_cmd_print_json(ok ? tree : NULL);
         cJSON_Delete(tree);
         return status;
     }
     printf("algorithm %s\n", kn_key_public(key)->alg->name);
-    kn_cmd_print_custody(&custody);
+    kn_cmd_print_custody(custody);
     return kn_cmd_flush();
+}
+
+/* What is printed and the exit status say the same: a script need not read the text. */
+static kn_exit report_key(const kn_cmd_args *args, kn_key *key)
+{
+    kn_custody custody;
+    char doubts[KN_CUSTODY_DOUBTS_MAX];
+    kn_err err = kn_key_inspect(key, &custody);
+    if (kn_failed(err))
+        return kn_cmd_fail_backend(args->path, err);
+    kn_exit status = print_key(args, key, &custody);
+    kn_custody_doubts(&custody, doubts, sizeof doubts);
+    if (status == KN_EXIT_OK && *doubts)
+        return kn_cmd_fail(KN_EXIT_FAILURE, args->path, "make a new key: keynym key generate", "custody is not proved: %s",
+                           doubts);
+    return status;
 }
 
 static kn_exit run_generate(const kn_cmd_args *args)
@@ -120,8 +132,9 @@ static const kn_cmd show = {
     .summary = "prove where a key is: six facts, read from the token",
     .synopsis = "[OPTIONS] URI|ALIAS-FILE",
     .description = "Reads six attributes that together tell a key that was made in the token from one that was\n"
-                   "imported, or was extractable once: CKA_SENSITIVE and CKA_EXTRACTABLE alone do not. With\n"
-                   "type=secret-key in the URI, of a symmetric key.\n",
+                   "imported, or was extractable once: CKA_SENSITIVE and CKA_EXTRACTABLE alone do not. Also tells what the\n"
+                   "key may do. The exit status is 1 when the six do not prove custody. With type=secret-key in the URI,\n"
+                   "of a symmetric key.\n",
     .options = show_options,
     .operands_max = 1,
     .run = run_show,

@@ -128,10 +128,25 @@ static void test_weak_keys_do_not_pass(void **state)
 
 static void test_each_fact_is_needed(void **state)
 {
-    static const kn_custody good = {KN_FACT_YES, KN_FACT_NO, KN_FACT_YES, KN_FACT_YES, KN_FACT_YES, KN_FACT_YES,
-                                    "", "", "", "", "", "", ""};
+    static const kn_custody good = {.sensitive = KN_FACT_YES,
+                                    .extractable = KN_FACT_NO,
+                                    .always_sensitive = KN_FACT_YES,
+                                    .never_extractable = KN_FACT_YES,
+                                    .local = KN_FACT_YES,
+                                    .generated_here = KN_FACT_YES,
+                                    .mechanism = "M"};
+    static const char *const names[] = {"CKA_SENSITIVE",         "CKA_EXTRACTABLE", "CKA_ALWAYS_SENSITIVE",
+                                        "CKA_NEVER_EXTRACTABLE", "CKA_LOCAL",       "CKA_KEY_GEN_MECHANISM is M"};
+    char doubts[KN_CUSTODY_DOUBTS_MAX];
+    kn_custody nothing = {.mechanism = "unavailable"};
     (void)state;
     assert_true(kn_custody_holds(&good));
+    kn_custody_doubts(&good, doubts, sizeof doubts);
+    assert_string_equal(doubts, "");
+    kn_custody_doubts(&nothing, doubts, sizeof doubts);
+    for (size_t i = 0; i + 1 < COUNT_OF(names); i++)
+        assert_non_null(strstr(doubts, names[i]));
+    assert_non_null(strstr(doubts, "CKA_KEY_GEN_MECHANISM is unavailable"));
     for (int value = KN_FACT_UNKNOWN; value <= KN_FACT_YES; value++)
         for (int i = 0; i < 6; i++) {
             kn_custody facts = good;
@@ -141,6 +156,9 @@ static void test_each_fact_is_needed(void **state)
                 continue;
             *fact[i] = (kn_fact)value;
             assert_false(kn_custody_holds(&facts));
+            kn_custody_doubts(&facts, doubts, sizeof doubts);
+            assert_int_equal(strncmp(doubts, names[i], strlen(names[i])), 0);
+            assert_null(strchr(doubts, ','));
         }
 }
 
@@ -238,6 +256,86 @@ static void test_generation_that_fails(void **state)
     shim_free(&s);
 }
 
+static void test_uses(void **state)
+{
+    const kn_custody all = {
+        .may_sign = KN_FACT_YES, .may_decrypt = KN_FACT_YES, .may_unwrap = KN_FACT_NO, .may_derive = KN_FACT_YES};
+    const kn_custody unwraps = {.may_sign = KN_FACT_NO, .may_unwrap = KN_FACT_YES, .may_derive = KN_FACT_UNKNOWN};
+    const kn_alg *ec = kn_alg_by_name("EC:P-256"), *rsa = kn_alg_by_name("RSA:2048"), *ed = kn_alg_by_name("ED25519");
+    (void)state;
+    assert_int_equal(kn_custody_uses(&all, ec), KN_USE_SIGN | KN_USE_DERIVE);
+    assert_int_equal(kn_custody_uses(&all, rsa), KN_USE_SIGN | KN_USE_DECRYPT);
+    assert_int_equal(kn_custody_uses(&all, ed), KN_USE_SIGN);
+    assert_int_equal(kn_custody_uses(&unwraps, rsa), KN_USE_DECRYPT);
+    assert_int_equal(kn_custody_uses(&unwraps, ec), 0);
+}
+
+/* What the token makes instead of what was asked for, for each kind of key and each plant: refused N of N, gone, and named. */
+static void test_planted_keys_are_refused(void **state)
+{
+    static const char *const algs[] = {"EC:P-256", "RSA:2048", "ED25519"};
+    unsigned planted = 0, refused = 0, good = 0;
+    (void)state;
+    shim *s = shim_new(token);
+    kn_ctx *ctx = shim_context(token->pin_file);
+    for (size_t a = 0; a < COUNT_OF(algs); a++)
+        for (unsigned what = PLANT_NOTHING; what < PLANT_COUNT; what++) {
+            kn_key *key = NULL;
+            char uri[96], label[40];
+            const kn_alg *alg = kn_alg_by_name(algs[a]);
+            if (what == PLANT_ALL_USES && alg->uses == KN_USE_SIGN)
+                continue; /* this kind of key can do nothing else */
+            (void)snprintf(label, sizeof label, "plant-%zu-%u", a, what);
+            (void)snprintf(uri, sizeof uri, "pkcs11:token=custody;object=%s", label);
+            atomic_store(&s->plants, what);
+            kn_err err = kn_key_generate(ctx, uri, alg, &key);
+            if (what == PLANT_NOTHING) { /* the same module can do it */
+                assert_ok(err);
+                good++;
+            } else {
+                planted++;
+                refused += err.code == KN_E_CUSTODY;
+                assert_error(KN_E_CUSTODY, err);
+                assert_detail(label);
+                assert_detail("'custody'");
+                assert_int_equal(count(label), 0);
+            }
+            kn_key_unref(&key);
+        }
+    print_message("planted keys refused: %u of %u; good ones made: %u\n", refused, planted, good);
+    assert_int_equal(planted, 14);
+    assert_int_equal(refused, planted);
+    assert_int_equal(good, 3);
+    /* all uses are no weakness where they were asked for */
+    const kn_key_spec both = {.alg = kn_alg_by_name("RSA:2048"), .uses = KN_USE_SIGN | KN_USE_DECRYPT};
+    kn_key *key = NULL;
+    atomic_store(&s->plants, PLANT_ALL_USES);
+    assert_ok(kn_key_make(ctx, "pkcs11:token=custody;object=both", &both, &key));
+    kn_key_unref(&key);
+    kn_ctx_unref(&ctx);
+    shim_free(&s);
+}
+
+/* As tpm2-pkcs11: what a new key may do is not for the template to deny. */
+static void test_token_with_fixed_uses(void **state)
+{
+    kn_key *key = NULL;
+    (void)state;
+    shim *s = shim_new(token);
+    kn_ctx *ctx = shim_context(token->pin_file);
+    atomic_store(&s->fixed_uses, true);
+    generate_refused(ctx, KN_E_TOKEN_FAILED, "pkcs11:token=custody;object=fixed"); /* a module that nobody knows to be so */
+    (void)snprintf(s->told_library, sizeof s->told_library, "tpm2-software.github.io");
+    assert_ok(kn_key_generate(ctx, "pkcs11:token=custody;object=fixed", kn_alg_by_name("EC:P-256"), &key));
+    kn_key_unref(&key);
+    atomic_store(&s->plants, PLANT_ALL_USES); /* and what it chooses is read back all the same */
+    generate_refused(ctx, KN_E_CUSTODY, "pkcs11:token=custody;object=fixed-weak");
+    assert_detail("derive");
+    assert_int_equal(count("fixed-weak"), 0);
+    kn_ctx_unref(&ctx);
+    shim_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +346,9 @@ int main(void)
         cmocka_unit_test(test_token_that_lies),
         cmocka_unit_test(test_token_that_refuses_the_attribute),
         cmocka_unit_test(test_generation_that_fails),
+        cmocka_unit_test(test_uses),
+        cmocka_unit_test(test_planted_keys_are_refused),
+        cmocka_unit_test(test_token_with_fixed_uses),
     };
     return cmocka_run_group_tests(tests, make_token, remove_token);
 }

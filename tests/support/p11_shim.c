@@ -226,6 +226,27 @@ static CK_RV session_info(CK_SESSION_HANDLE session, CK_SESSION_INFO *info)
     return rv;
 }
 
+static CK_RV library_info(CK_INFO *info)
+{
+    CK_RV rv = real->C_GetInfo(info);
+    if (rv == CKR_OK && *state->told_library) {
+        memset(info->manufacturerID, ' ', sizeof info->manufacturerID);
+        memcpy(info->manufacturerID, state->told_library, strnlen(state->told_library, sizeof info->manufacturerID));
+    }
+    return rv;
+}
+
+static bool denies_a_use(const CK_ATTRIBUTE *template, CK_ULONG count)
+{
+    static const CK_ATTRIBUTE_TYPE uses[] = {CKA_SIGN,   CKA_VERIFY, CKA_ENCRYPT, CKA_DECRYPT,
+                                             CKA_UNWRAP, CKA_WRAP,   CKA_DERIVE};
+    for (CK_ULONG i = 0; i < count; i++)
+        for (size_t u = 0; u < sizeof uses / sizeof *uses; u++)
+            if (template[i].type == uses[u] && !*(const CK_BBOOL *)template[i].pValue)
+                return true;
+    return false;
+}
+
 /* A token with a keypad of its own takes the PIN from there. */
 static CK_RV login(CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG length)
 {
@@ -314,13 +335,15 @@ static CK_RV generate_pair(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, C
     for (CK_ULONG i = 0; i < private_count && atomic_load(&state->refuses_extractable); i++)
         if (private[i].type == CKA_EXTRACTABLE)
             return CKR_ATTRIBUTE_VALUE_INVALID;
-    return real->C_GenerateKeyPair(session, mechanism, public, public_count, private, private_count, public_key,
-                                   private_key);
+    if (atomic_load(&state->fixed_uses) && (denies_a_use(public, public_count) || denies_a_use(private, private_count)))
+        return CKR_GENERAL_ERROR;
+    return plant_pair(real, atomic_load(&state->plants), session, mechanism, public, public_count, private, private_count,
+                      public_key, private_key);
 }
 
 SHIM(C_Initialize, LIBRARY, (void *args), initialize(args))
 SHIM(C_Finalize, LIBRARY, (void *reserved), finalize(reserved))
-PASS(C_GetInfo, LIBRARY, (CK_INFO * info), (info))
+SHIM(C_GetInfo, LIBRARY, (CK_INFO * info), library_info(info))
 SHIM(C_GetSlotList, LIBRARY, (CK_BBOOL present, CK_SLOT_ID *slots, CK_ULONG *count), slot_list(present, slots, count))
 PASS(C_GetSlotInfo, SLOT, (CK_SLOT_ID slot, CK_SLOT_INFO *info), (inside(slot), info))
 SHIM(C_GetTokenInfo, SLOT, (CK_SLOT_ID slot, CK_TOKEN_INFO *info), token_info(slot, info))

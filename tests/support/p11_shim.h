@@ -7,6 +7,7 @@
 #ifndef TEST_P11_SHIM_H
 #define TEST_P11_SHIM_H
 
+#include "p11_plant.h"
 #include "token.h"
 
 #include <stdatomic.h>
@@ -98,6 +99,9 @@ typedef struct shim {
     unsigned char lie[SHIM_LIE_MAX];
     atomic_bool says_extractable;    /* CKA_EXTRACTABLE reads as true */
     atomic_bool refuses_extractable; /* C_GenerateKeyPair with CKA_EXTRACTABLE: CKR_ATTRIBUTE_VALUE_INVALID */
+    atomic_bool fixed_uses;          /* C_GenerateKeyPair with a use that is false: CKR_GENERAL_ERROR */
+    char told_library[33];           /* manufacturerID in C_GetInfo; "": the real one */
+    atomic_uint plants;              /* of plant_kind: what C_GenerateKeyPair makes */
     atomic_bool long_signature;      /* C_Sign returns the largest numbers of the size */
     atomic_ulong signature_length;   /* what C_Sign says of its length; 0: the truth */
     atomic_ulong last_mechanism;     /* of C_SignInit */

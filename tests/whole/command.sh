@@ -39,6 +39,20 @@ has "pin-source=$work/token/pin"
 has 'public key EC:P-256'
 keynym key show "$work/one.pem"
 has 'custody   proved'
+has '^may +sign: yes, decrypt: no, unwrap: no, derive: no$'
+
+# text, JSON and exit status agree on a key that was outside
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$work/outside.pem" 2>/dev/null
+softhsm2-util --import "$work/outside.pem" --token commands --label outside --id aa --pin "$(cat "$work/token/pin")" \
+  >/dev/null
+for json in "" --json; do
+  status=0
+  "$keynym" key show $json --pin-source "$work/token/pin" "pkcs11:token=commands;object=outside" >"$work/out" 2>"$work/err" ||
+    status=$?
+  [ $status = 1 ] || { cat "$work/out" "$work/err"; fail "exit status $status for an imported key"; }
+  has 'custody   NOT proved|"custodyProved":[[:space:]]*false'
+  grep -q 'custody is not proved: .*CKA_LOCAL is no' "$work/err" || { cat "$work/err"; fail "the reason is not told"; }
+done
 
 # a chain goes in and comes out
 "$root/softhsm_config/new-pki.sh" "$work/pki"

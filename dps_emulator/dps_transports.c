@@ -1,5 +1,6 @@
 #include "dps_transport.h"
 
+#include "dps_amqp.h"
 #include "dps_http_session.h"
 #include "dps_mqtt_session.h"
 
@@ -16,6 +17,19 @@ static const dps_transport mqtt = {
     .start = start_mqtt,
 };
 
+static bool start_amqp(const dps_transport_host *host, const dps_peer *peer, dps_stream *ret_stream)
+{
+    return dps_amqp_stream_new(host, peer, "amqp", ret_stream);
+}
+
+static const dps_transport amqp = {
+    .name = "amqp",
+    .alpn = "amqp",
+    .port_option = "amqp-port",
+    .default_port = 5671,
+    .start = start_amqp,
+};
+
 static const dps_transport https = {
     .name = "https",
     .alpn = "http/1.1",
@@ -26,6 +40,7 @@ static const dps_transport https = {
 
 const dps_transport *const dps_transports[] = {
     &mqtt,
+    &amqp,
     &https,
     NULL,
 };

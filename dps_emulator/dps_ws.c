@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dps_amqp.h"
 #include "dps_log.h"
 #include "dps_mqtt_session.h"
 #include "dps_ws_codec.h"
@@ -30,6 +31,7 @@ static const struct {
                   dps_stream *ret_stream);
 } protocols[] = {
     {"mqtt", "mqtt-ws", dps_mqtt_stream_new},
+    {"AMQPWSB10", "amqp-ws", dps_amqp_stream_new},
 };
 
 static void put_frame(session *s, dps_ws_opcode opcode, const uint8_t *bytes, size_t n, size_t cap)

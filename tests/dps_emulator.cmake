@@ -10,13 +10,15 @@ target_compile_definitions(test_dps_cmd PRIVATE
   DPS_MANUAL="${CMAKE_CURRENT_LIST_DIR}/../docs/man/keynym-dps.1")
 
 # The real program, driven over TLS with bytes that the tests write themselves: they do not link dps_core.
-foreach(name mqtt life https ws)
+foreach(name mqtt life https ws amqp)
   kn_test(test_dps_${name} LABEL integration
           SOURCES integration/test_dps_${name}.c integration/test_dps_harness.c unit/test_dps_pki.c
           LIBS PkgConfig::CJSON OpenSSL::SSL OpenSSL::Crypto)
   target_compile_definitions(test_dps_${name} PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>")
   add_dependencies(test_dps_${name} keynym-dps)
 endforeach()
+target_include_directories(test_dps_amqp SYSTEM PRIVATE ${PROTON_INCLUDE_DIR})
+target_link_libraries(test_dps_amqp PRIVATE ${PROTON_LIBRARY})
 
 kn_test(fuzz_dps_mqtt LABEL fuzz SOURCES fuzz/fuzz_dps_mqtt.c LIBS dps_core TIMEOUT 60)
 foreach(name http ws)

@@ -51,6 +51,8 @@ void client_close(client *c);
 /* Asks for a WebSocket with that subprotocol; from then on @c speaks frames. */
 void client_upgrade(client *c, const char *subprotocol);
 void client_send(client *c, const void *bytes, size_t n);
+/* At least one byte, at most @cap; 0 when the peer has closed. */
+size_t client_read_some(client *c, uint8_t *out, size_t cap);
 void client_read(client *c, uint8_t *out, size_t n);
 void client_expect(client *c, const void *bytes, size_t n);
 /* Reads until the peer closes, or @cap - 1 bytes; returns how many. */

@@ -9,6 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What one operation is about. */
+typedef struct chain {
+    p11_uri *uri;
+    kn_certs *read;
+    const kn_certs *write;
+    void (*row)(const kn_object_info *info, void *arg); /* of a list */
+    void *row_arg;
+    bool listed; /* a row was shown: the list is not begun again */
+} chain;
+
 static const CK_OBJECT_CLASS certificate_class = CKO_CERTIFICATE;
 
 /* The DER parts of a certificate that PKCS#11 keeps as attributes. */
@@ -126,30 +136,39 @@ static kn_err follow_issuers(p11_call *call, kn_certs *certs)
     return err;
 }
 
+/* One operation of a certificate's: @step on the token of @text. */
+static kn_err run_on_token(void *state, const char *text, bool read_write,
+                           p11_step (*step)(p11_call *call, unsigned generation, void *arg), chain *c)
+{
+    p11_token *token = NULL;
+    kn_err err = p11_uri_new(text, &c->uri);
+    if (!kn_failed(err))
+        err = p11_token_find(state, c->uri, &token);
+    const p11_task task = {.uri = c->uri, .read_write = read_write, .step = step, .arg = c};
+    if (!kn_failed(err))
+        err = p11_run(token, &task);
+    p11_uri_free(&c->uri);
+    return err;
+}
+
+static p11_step read_step(p11_call *call, unsigned generation, void *arg)
+{
+    chain *c = arg;
+    CK_OBJECT_HANDLE leaf = 0;
+    (void)generation;
+    kn_certs_free(c->read); /* of a try that failed half-way */
+    kn_err err = find_leaf(call, c->uri, &leaf);
+    if (!kn_failed(err))
+        err = read_value(call, leaf, c->read);
+    if (!kn_failed(err))
+        err = follow_issuers(call, c->read);
+    return (p11_step){.err = err, .rv = kn_failed(err) ? call->rv : CKR_OK, .idle = call->rv == CKR_OK};
+}
+
 kn_err p11_cert_read_chain(void *state, const char *text, kn_certs *ret_certs)
 {
-    p11_uri *uri = NULL;
-    p11_token *token;
-    p11_session session;
-    kn_err err = p11_uri_new(text, &uri);
-    if (!kn_failed(err))
-        err = p11_token_find(state, uri, &token);
-    if (!kn_failed(err))
-        err = p11_session_take(token, uri, false, &session);
-    if (kn_failed(err)) {
-        p11_uri_free(&uri);
-        return err;
-    }
-    p11_call call = {.token = token, .session = session.handle};
-    CK_OBJECT_HANDLE leaf = 0;
-    err = find_leaf(&call, uri, &leaf);
-    if (!kn_failed(err))
-        err = read_value(&call, leaf, ret_certs);
-    if (!kn_failed(err))
-        err = follow_issuers(&call, ret_certs);
-    p11_session_give(token, &session, call.rv == CKR_OK);
-    p11_uri_free(&uri);
-    return err;
+    chain c = {.read = ret_certs};
+    return run_on_token(state, text, false, read_step, &c);
 }
 
 /* Is the certificate on the token, under @id when that is not empty? Compares the whole DER. */
@@ -272,23 +291,19 @@ static kn_err write_in(p11_call *call, const p11_uri *uri, const kn_certs *certs
     return err;
 }
 
+/* May be repeated: what was stored is not stored again. */
+static p11_step write_step(p11_call *call, unsigned generation, void *arg)
+{
+    chain *c = arg;
+    (void)generation;
+    kn_err err = write_in(call, c->uri, c->write);
+    return (p11_step){.err = err, .rv = kn_failed(err) ? call->rv : CKR_OK};
+}
+
 kn_err p11_cert_write_chain(void *state, const char *text, const kn_certs *certs)
 {
-    p11_uri *uri = NULL;
-    p11_token *token;
-    p11_session session;
-    kn_err err = p11_uri_new(text, &uri);
-    if (!kn_failed(err))
-        err = p11_token_find(state, uri, &token);
-    if (!kn_failed(err))
-        err = p11_session_take(token, uri, true, &session);
-    if (!kn_failed(err)) {
-        p11_call call = {.token = token, .session = session.handle};
-        err = write_in(&call, uri, certs);
-        p11_session_give(token, &session, true);
-    }
-    p11_uri_free(&uri);
-    return err;
+    chain c = {.write = certs};
+    return run_on_token(state, text, true, write_step, &c);
 }
 
 static const char *kind_of(const p11_object *object)
@@ -307,8 +322,7 @@ static const char *kind_of(const p11_object *object)
     return alg ? alg->name : "unknown";
 }
 
-static kn_err list_class(p11_call *call, CK_OBJECT_CLASS class,
-                         void (*row)(const kn_object_info *info, void *arg), void *arg)
+static kn_err list_class(p11_call *call, CK_OBJECT_CLASS class, chain *c)
 {
     enum { LIST_MAX = 10000 };
     CK_ATTRIBUTE template = p11_attribute(CKA_CLASS, &class, sizeof class);
@@ -325,34 +339,33 @@ static kn_err list_class(p11_call *call, CK_OBJECT_CLASS class,
         kn_object_info info = {.is_key = class != CKO_CERTIFICATE, .kind = kind_of(&object)};
         memcpy(info.label, object.label, object.label_length);
         p11_hex(object.id, object.id_length, info.id, sizeof info.id);
-        row(&info, arg);
+        c->row(&info, c->row_arg);
+        c->listed = true;
     }
     free(handles);
     return err;
 }
 
-kn_err p11_token_objects(void *state, const char *text, void (*row)(const kn_object_info *info, void *arg),
-                         void *arg)
+static p11_step list_step(p11_call *call, unsigned generation, void *arg)
 {
-    p11_uri *uri = NULL;
-    p11_token *token;
-    p11_session session;
-    kn_err err = p11_uri_new(text, &uri);
-    if (!kn_failed(err))
-        err = p11_token_find(state, uri, &token);
-    if (!kn_failed(err))
-        err = p11_session_take(token, uri, false, &session);
-    if (!kn_failed(err)) {
-        p11_call call = {.token = token, .session = session.handle};
-        err = p11_session_prove_login(token, uri, &session); /* a list without the keys would be a wrong one */
-        if (!kn_failed(err))
-            err = list_class(&call, CKO_PRIVATE_KEY, row, arg);
-        if (!kn_failed(err))
-            err = list_class(&call, CKO_SECRET_KEY, row, arg);
-        if (!kn_failed(err))
-            err = list_class(&call, CKO_CERTIFICATE, row, arg);
-        p11_session_give(token, &session, !kn_failed(err));
+    chain *c = arg;
+    (void)generation;
+    kn_err err = kn_success();
+    if (!p11_session_is_user(call->token, call->session)) { /* a list without the keys would be a wrong one */
+        call->rv = CKR_USER_NOT_LOGGED_IN;
+        err = p11_fail("C_GetSessionInfo", call->token->label, call->rv);
     }
-    p11_uri_free(&uri);
-    return err;
+    if (!kn_failed(err))
+        err = list_class(call, CKO_PRIVATE_KEY, c);
+    if (!kn_failed(err))
+        err = list_class(call, CKO_SECRET_KEY, c);
+    if (!kn_failed(err))
+        err = list_class(call, CKO_CERTIFICATE, c);
+    return (p11_step){.err = err, .rv = kn_failed(err) && !c->listed ? call->rv : CKR_OK};
+}
+
+kn_err p11_token_objects(void *state, const char *text, void (*row)(const kn_object_info *info, void *arg), void *arg)
+{
+    chain c = {.row = row, .row_arg = arg};
+    return run_on_token(state, text, false, list_step, &c);
 }

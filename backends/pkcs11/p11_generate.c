@@ -6,6 +6,7 @@
 #include "../kn_crypto.h"
 #include "../kn_log.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
@@ -181,65 +182,124 @@ static kn_err prove(p11_call *call, const pair *made, const kn_key_spec *spec, k
     return err;
 }
 
-static kn_err generate_in(p11_call *call, const p11_uri *uri, const kn_key_spec *spec, kn_public *ret_public)
-{
+typedef struct generation {
+    const p11_uri *uri;
+    const kn_key_spec *spec;
     uint8_t random_id[16];
-    CK_ATTRIBUTE id = uri->id, label = uri->label;
+    CK_ATTRIBUTE id, label;
+    bool own_id;  /* random: what has it is ours */
+    bool made;    /* C_GenerateKeyPair succeeded */
+    bool unknown; /* it failed in a way that does not tell whether there is a key */
+    bool left;    /* a key that is not good was not destroyed */
+    kn_public public;
+} generation;
+
+static kn_err name_pair(generation *g)
+{
+    g->id = g->uri->id;
+    g->label = g->uri->label;
+    g->own_id = !g->id.pValue;
+    if (g->own_id) {
+        if (!kn_crypto_random(g->random_id, sizeof g->random_id))
+            return kn_fail(KN_E_CRYPTO, "no random bytes for the key's id");
+        g->id = p11_attribute(CKA_ID, g->random_id, sizeof g->random_id);
+    }
+    if (!g->label.pValue)
+        g->label = p11_attribute(CKA_LABEL, "", 0);
+    return kn_success();
+}
+
+static p11_step generate_step(p11_call *call, unsigned generation_number, void *arg)
+{
+    generation *g = arg;
     pair made = {0};
-    CK_MECHANISM_TYPE mechanism = mechanism_for(call->token, spec->alg);
+    CK_MECHANISM_TYPE mechanism = mechanism_for(call->token, g->spec->alg);
+    (void)generation_number;
     kn_err err = p11_mechanism_check(call->token, mechanism, CKF_GENERATE_KEY_PAIR);
     if (!kn_failed(err))
-        err = must_be_free(call, uri);
+        err = must_be_free(call, g->uri);
     if (kn_failed(err))
-        return err;
-    if (!id.pValue) {
-        if (!kn_crypto_random(random_id, sizeof random_id))
-            return kn_fail(KN_E_CRYPTO, "no random bytes for the key's id");
-        id = p11_attribute(CKA_ID, random_id, sizeof random_id);
-    }
-    if (!label.pValue)
-        label = p11_attribute(CKA_LABEL, "", 0);
-    CK_RV rv = generate_as_told(call, spec, &id, &label, &made);
+        return (p11_step){.err = err, .rv = call->rv};
+    CK_RV rv = generate_as_told(call, g->spec, &g->id, &g->label, &made);
     if (rv == CKR_MECHANISM_INVALID)
-        return p11_mechanism_fail(call->token, mechanism, CKF_GENERATE_KEY_PAIR, "C_GenerateKeyPair", rv, "");
+        return (p11_step){.err = p11_mechanism_fail(call->token, mechanism, CKF_GENERATE_KEY_PAIR, "C_GenerateKeyPair",
+                                                    rv, "")};
+    g->made = rv == CKR_OK;
+    g->unknown = !g->made && !p11_ckr_row(rv)->not_begun;
     if (rv != CKR_OK)
-        return p11_fail("C_GenerateKeyPair", call->token->label, rv);
-    err = prove(call, &made, spec, ret_public);
+        return (p11_step){.call = "C_GenerateKeyPair", .rv = rv, .begun = true};
+    err = prove(call, &made, g->spec, &g->public);
     if (kn_failed(err)) {
         CK_FUNCTION_LIST *fn = call->token->module->fn;
         CK_RV gone = fn->C_DestroyObject(call->session, made.private);
-        (void)fn->C_DestroyObject(call->session, made.public);
-        if (gone != CKR_OK)
-            return kn_fail_within(err, "and it could NOT be destroyed (%s)", p11_ckr_row(gone)->name);
+        g->left = fn->C_DestroyObject(call->session, made.public) != CKR_OK || gone != CKR_OK;
     }
-    return err;
+    return (p11_step){.err = err, .begun = true};
+}
+
+static p11_step remove_step(p11_call *call, unsigned generation_number, void *arg)
+{
+    static const CK_OBJECT_CLASS classes[] = {CKO_PRIVATE_KEY, CKO_PUBLIC_KEY};
+    const generation *g = arg;
+    (void)generation_number;
+    for (size_t i = 0; i < 2; i++) {
+        CK_ATTRIBUTE template[] = {p11_attribute(CKA_CLASS, &classes[i], sizeof classes[i]), g->id, g->label};
+        CK_OBJECT_HANDLE handles[2];
+        CK_ULONG count;
+        kn_err err = p11_search(call, template, 3, 1, handles, &count);
+        if (kn_failed(err))
+            return (p11_step){.err = err, .rv = call->rv};
+        for (CK_ULONG n = 0; n < count && n < 2; n++) {
+            CK_RV rv = call->token->module->fn->C_DestroyObject(call->session, handles[n]);
+            if (rv != CKR_OK)
+                return (p11_step){.call = "C_DestroyObject", .rv = rv};
+        }
+    }
+    return (p11_step){.call = NULL};
+}
+
+/* After a generation that failed with @err: nothing must stay on the token. A key that may be there under a name which
+ * somebody chose is not destroyed, because somebody else may have made it in the same moment. */
+static kn_err leave_nothing(p11_token *token, generation *g, kn_err err)
+{
+    char why[KN_DETAIL_MAX];
+    if (!g->left && !g->unknown)
+        return err;
+    (void)snprintf(why, sizeof why, "%s", kn_err_detail());
+    if (!g->made && !g->own_id)
+        return kn_fail(err.code, "%s; the token may hold the new key all the same: see keynym key list", why);
+    const p11_task task = {.uri = g->uri, .read_write = true, .step = remove_step, .arg = g};
+    kn_err removed = p11_run(token, &task);
+    if (kn_failed(removed))
+        return kn_fail(err.code, "%s; and the new key could NOT be destroyed (%s)", why, kn_code_name(removed.code));
+    return kn_fail(err.code, "%s", why);
 }
 
 kn_err p11_key_generate(void *state, const char *uri, const kn_key_spec *spec, void **ret_key, kn_public *ret_public)
 {
     p11_key *key = NULL;
-    p11_token *token;
-    p11_session session;
+    p11_token *token = NULL;
     kn_err err = p11_key_new(state, uri, &key);
     if (kn_failed(err))
         return err;
+    generation g = {.uri = key->uri, .spec = spec};
+    const p11_task task = {.uri = key->uri, .read_write = true, .step = generate_step, .arg = &g};
     if (!key->uri->label.pValue && !key->uri->id.pValue)
         err = kn_fail(KN_E_URI_MALFORMED, "a new key needs a name: object= or id=");
     if (!kn_failed(err))
-        err = p11_token_find(state, key->uri, &token);
+        err = name_pair(&g);
     if (!kn_failed(err))
-        err = p11_session_take(token, key->uri, true, &session);
+        err = p11_token_find(state, key->uri, &token);
+    if (!kn_failed(err)) {
+        err = p11_run(token, &task);
+        if (kn_failed(err))
+            err = leave_nothing(token, &g, err);
+    }
     if (kn_failed(err)) {
         p11_key_free(key);
         return err;
     }
-    p11_call call = {.token = token, .session = session.handle};
-    err = generate_in(&call, key->uri, spec, &key->expected);
-    p11_session_give(token, &session, true);
-    if (kn_failed(err)) {
-        p11_key_free(key);
-        return err;
-    }
+    key->expected = g.public;
     key->has_expected = true;
     key->token = token;
     *ret_public = key->expected;

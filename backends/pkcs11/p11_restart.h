@@ -13,12 +13,22 @@
 
 #include "p11_state.h"
 
-/* Initialises the token's module again when it was finalised behind our back, or when this is a new child of fork:
- * *ret_restarted is true then. Attempts that fail become rarer. */
-KN_MUST_CHECK kn_err p11_module_restart(p11_token *token, bool *ret_restarted);
+/* Initialises the token's module again when it was finalised behind our back, or when this is a new child of fork.
+ * Attempts that fail become rarer. */
+KN_MUST_CHECK kn_err p11_module_restart(p11_token *token);
+
+/* The same before a token is known: all modules that were finalised behind our back. True when one was initialised. Needs
+ * @state->lock. */
+bool p11_modules_revive(p11_state *state);
+
+/* How many restarts there were in this process, of any module and of @module: the contexts that share one learn by these
+ * that their handles are worthless. */
+unsigned p11_restart_count(void);
+unsigned p11_restart_count_of(const p11_module *module);
 
 /* For a token that fails again and again: C_Finalize and C_Initialize, which is the only help for some (tpm2-pkcs11 when its
- * TPM was reset). Not while an operation of ours runs in it or another of its tokens is in use; then false. */
+ * TPM was reset). Not while an operation of ours runs in it or another of its tokens is in use, nor again at once when it
+ * did not help; then false. */
 bool p11_module_renew(p11_token *token);
 
 /* After a token was not found: lets modules read their tokens again, which some do in C_Initialize only. SoftHSM 2.6.1

@@ -7,7 +7,6 @@
 /* Makes a repetition possible. @generation: of the session that failed. */
 static kn_err mend(p11_token *token, p11_retry retry, unsigned generation)
 {
-    bool restarted = false;
     kn_err err = kn_success();
     switch (retry) {
     case P11_NEVER:
@@ -24,11 +23,10 @@ static kn_err mend(p11_token *token, p11_retry retry, unsigned generation)
         break;
     case P11_TOKEN:
         err = p11_token_find_again(token);
-        if (!kn_failed(err))
-            p11_session_drop(token, generation);
+        p11_session_drop(token, generation); /* also when it is out: what was open is worth nothing */
         break;
     case P11_MODULE:
-        err = p11_module_restart(token, &restarted);
+        err = p11_module_restart(token);
         if (!kn_failed(err))
             err = p11_token_find_again(token);
         if (!kn_failed(err))
@@ -58,7 +56,8 @@ static kn_err attempt_once(p11_token *token, const p11_task *task, attempt *ret)
     const p11_ckr *row = p11_ckr_row(outcome.rv);
     if (kn_failed(err) && outcome.rv != CKR_OK && (!outcome.begun || row->not_begun))
         ret->retry = row->retry;
-    p11_session_give(token, &session, !kn_failed(err) || (!outcome.call && outcome.idle));
+    bool idle = outcome.call ? !outcome.begun && (row->retry == P11_OBJECT || row->retry == P11_LOGIN) : outcome.idle;
+    p11_session_give(token, &session, !kn_failed(err) || idle);
     return err;
 }
 
@@ -96,8 +95,10 @@ static void note_outcome(p11_token *token, kn_err err)
     (void)pthread_mutex_lock(&token->lock);
     if (err.code == KN_E_TOKEN_FAILED)
         token->failures++;
-    else if (!kn_failed(err))
-        token->failures = 0;
+    if (!kn_failed(err)) {
+        token->failures = token->renewals = 0;
+        token->renew_at_ms = 0;
+    }
     (void)pthread_mutex_unlock(&token->lock);
 }
 

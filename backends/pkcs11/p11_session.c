@@ -1,6 +1,7 @@
 #include "p11_session.h"
 
 #include "../kn_proc.h"
+#include "p11_restart.h"
 
 #include <string.h>
 #include <time.h>
@@ -48,6 +49,20 @@ void p11_session_forget(p11_token *token, unsigned generation)
     (void)pthread_mutex_unlock(&token->lock);
 }
 
+/* A module that was started again, by whichever context of ours, gives out the same handles for other things. Needs
+ * token->lock. */
+static void notice_restart(p11_token *token)
+{
+    unsigned now = p11_restart_count();
+    if (token->restarts == now)
+        return;
+    token->restarts = now;
+    unsigned own = p11_restart_count_of(token->module);
+    if (token->module_restarts != own)
+        p11_session_forget_locked(token);
+    token->module_restarts = own;
+}
+
 /* Needs token->lock. */
 static void notice_fork(p11_token *token)
 {
@@ -64,8 +79,8 @@ static void count_closed(p11_token *token)
 {
     if (token->open)
         token->open--;
-    if (token->open == 0)
-        token->logged_in = false; /* the standard logs out with the last session */
+    if (token->open == 0) /* the standard logs out with the last session, and a logout ends handles of private objects */
+        renew_generation(token);
 }
 
 /* A session that may have died: closed where the token still knows it. */
@@ -120,6 +135,7 @@ static kn_err reserve(p11_token *token, bool read_write, int64_t deadline_ms, bo
     kn_err err = kn_success();
     (void)pthread_mutex_lock(&token->lock);
     notice_fork(token);
+    notice_restart(token);
     for (;;) {
         if (token->idle_count && !read_write) {
             ret_session->handle = token->idle[--token->idle_count];

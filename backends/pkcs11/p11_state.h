@@ -25,7 +25,7 @@
 #define P11_SESSIONS_MAX 1024 /* sessions of one token, when it states no limit of its own */
 #define P11_GROW_MIN_MS  10   /* after CKR_SESSION_COUNT: until one more session is tried; doubled each time it fails */
 #define P11_GROW_MAX_MS  5000
-#define P11_RESTART_MIN_MS 100 /* after a second failure of C_Initialize in a row; doubled each time */
+#define P11_RESTART_MIN_MS 100 /* before C_Initialize is called again in vain; doubled each time */
 #define P11_RESTART_MAX_MS 5000
 #define P11_FAILURES_MAX 2 /* operations in a row that failed in the token, before its module is started anew */
 
@@ -52,9 +52,6 @@ typedef struct p11_token {
     char label[33], manufacturer[33], model[17], serial[17]; /* what identifies it, in any slot */
     struct p11_token *next;
 
-    unsigned start_failures; /* of C_Initialize, in a row; guarded by the state's lock, as what follows */
-    int64_t start_at_ms;     /* it is not tried before this time of CLOCK_MONOTONIC */
-
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t freed;
     CK_SLOT_ID slot;
@@ -67,7 +64,10 @@ typedef struct p11_token {
     unsigned generation; /* grows when handles of sessions and objects have become worthless; never 0 */
     unsigned epoch;      /* grows when session handles may be somebody else's: then they are not even closed */
     unsigned failures;   /* operations in a row that ended with KN_E_TOKEN_FAILED */
+    unsigned renewals;   /* of the module because of that, with no success in between */
+    int64_t renew_at_ms; /* the next one not before this time of CLOCK_MONOTONIC */
     unsigned fork;       /* kn_proc_fork_count() of the last use */
+    unsigned restarts, module_restarts; /* p11_restart_count(), p11_restart_count_of() then */
     bool logged_in;
     p11_offer offers[P11_MECHANISMS_MAX];
     unsigned open; /* sessions, idle ones included */
@@ -91,6 +91,8 @@ struct p11_state {
     p11_module modules[P11_MODULES_MAX];
     size_t module_count;
     p11_token *tokens;
+    unsigned start_failures;  /* of C_Initialize after a module was lost, in a row */
+    int64_t start_at_ms;      /* it is not tried again before this time of CLOCK_MONOTONIC */
     int64_t read_again_at_ms; /* not before this time of CLOCK_MONOTONIC */
 };
 

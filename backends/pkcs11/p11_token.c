@@ -39,6 +39,8 @@ static p11_token *new_token(p11_state *state, const p11_module *module, CK_SLOT_
     token->slot = slot;
     token->generation = 1;
     token->fork = kn_proc_fork_count();
+    token->restarts = p11_restart_count();
+    token->module_restarts = p11_restart_count_of(module);
     token->next = state->tokens;
     state->tokens = token;
     return token;
@@ -189,6 +191,8 @@ kn_err p11_token_find(p11_state *state, const p11_uri *uri, p11_token **ret_toke
         return kn_fail(KN_E_CANCELLED, "the process is ending");
     (void)pthread_mutex_lock(&state->lock);
     kn_err err = find_locked(state, uri, ret_token);
+    if (err.code == KN_E_MODULE_INIT && p11_modules_revive(state))
+        err = find_locked(state, uri, ret_token);
     for (unsigned i = 0; err.code == KN_E_NO_TOKEN && p11_modules_read_again(state, NULL, i); i++)
         err = find_locked(state, uri, ret_token);
     (void)pthread_mutex_unlock(&state->lock);

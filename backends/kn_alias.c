@@ -269,6 +269,21 @@ kn_err kn_alias_complete(kn_ctx *ctx, const char *uri, const kn_public *public, 
     return err;
 }
 
+kn_err kn_alias_with_label(const kn_alias *alias, const char *label, kn_alias **ret_alias)
+{
+    const kn_backend *backend;
+    char *uri = NULL;
+    kn_err err = kn_backend_for_uri(alias->uri, &backend);
+    if (!kn_failed(err))
+        err = backend->uri_with_label(alias->uri, label, &uri);
+    if (!kn_failed(err))
+        err = kn_alias_new(uri, NULL, ret_alias);
+    if (uri)
+        explicit_bzero(uri, strlen(uri)); /* may hold pin-value */
+    free(uri);
+    return err;
+}
+
 kn_err kn_alias_to_der(const kn_alias *alias, uint8_t **ret_der, size_t *ret_length)
 {
     if (kn_uri_has_pin(alias->uri))

@@ -48,6 +48,9 @@ KN_MUST_CHECK kn_err kn_alias_from_argument(const char *uri_or_path, kn_alias **
  * PIN source and module. */
 KN_MUST_CHECK kn_err kn_alias_complete(kn_ctx *ctx, const char *uri, const kn_public *public, kn_alias **ret_alias);
 
+/* The same without a public key and with @label as the object of its URI. KN_E_NO_KEY when that names another. */
+KN_MUST_CHECK kn_err kn_alias_with_label(const kn_alias *alias, const char *label, kn_alias **ret_alias);
+
 KN_MUST_CHECK kn_err kn_alias_to_der(const kn_alias *alias, uint8_t **ret_der, size_t *ret_length);
 /* NUL-terminated. */
 KN_MUST_CHECK kn_err kn_alias_to_pem(const kn_alias *alias, char **ret_pem);

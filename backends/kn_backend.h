@@ -32,6 +32,9 @@ typedef struct kn_backend {
      * that it can be opened elsewhere. @ret_uri is for free(). */
     kn_err (*uri_complete)(void *state, const char *uri, char **ret_uri);
 
+    /* The URI with @label as its object. KN_E_NO_KEY when it has another. @ret_uri is for free(). */
+    kn_err (*uri_with_label)(const char *uri, const char *label, char **ret_uri);
+
     /* State of one context. Touches no hardware. */
     kn_err (*state_new)(const kn_config *config, void **ret_state);
     void (*state_free)(void *state);
@@ -58,6 +61,7 @@ typedef struct kn_backend {
 
     kn_err (*cert_read_chain)(void *state, const char *uri, kn_certs *ret_certs);
     kn_err (*cert_write_chain)(void *state, const char *uri, const kn_certs *certs);
+    kn_err (*cert_search)(void *state, const char *uri, const kn_cert_query *query, kn_cert_list *ret_list);
 
     kn_err (*token_list)(void *state, void (*row)(const kn_token_info *info, void *arg), void *arg);
     kn_err (*token_init)(void *state, const char *uri, const kn_secret *so_pin, const kn_secret *pin);

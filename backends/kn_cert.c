@@ -44,6 +44,31 @@ kn_err kn_cert_read_chain(kn_ctx *ctx, const char *uri, kn_certs *ret_certs)
     return err;
 }
 
+kn_err kn_cert_search(kn_ctx *ctx, const char *uri, const kn_cert_query *query, kn_cert_list *ret_list)
+{
+    const kn_backend *backend;
+    kn_cert_list list = {.count = 0};
+    kn_err err = kn_backend_for_uri(uri, &backend);
+    if (kn_failed(err))
+        return err;
+    kn_proc_enter();
+    err = backend->cert_search(kn_ctx_state(ctx, backend), uri, query, &list);
+    kn_proc_leave();
+    if (kn_failed(err))
+        kn_cert_list_free(&list);
+    else
+        *ret_list = list;
+    return err;
+}
+
+void kn_cert_list_free(kn_cert_list *list)
+{
+    while (list->count)
+        free(list->cert[--list->count].der);
+    free(list->cert);
+    list->cert = NULL;
+}
+
 kn_err kn_cert_write_chain(kn_ctx *ctx, const char *uri, const kn_certs *certs)
 {
     const kn_backend *backend;

@@ -12,6 +12,7 @@
 
 #define KN_CERT_MAX  (16 * 1024) /* bytes of one certificate in DER */
 #define KN_CHAIN_MAX 10          /* certificates in a chain */
+#define KN_CERT_SEARCH_MAX 2000  /* certificates that one search gives */
 
 typedef struct kn_certs {
     struct {
@@ -29,6 +30,26 @@ KN_MUST_CHECK kn_err kn_cert_read_chain(kn_ctx *ctx, const char *uri, kn_certs *
  * the others, where the token has them not, under labels of their own. KN_E_EXISTS when another certificate
  * stands in the first's place; the same certificate is not an error. */
 KN_MUST_CHECK kn_err kn_cert_write_chain(kn_ctx *ctx, const char *uri, const kn_certs *certs);
+
+/* What is looked for, beside what a URI says. NULL: anything. Names are X.501 names in DER, compared byte by byte. */
+typedef struct kn_cert_query {
+    const uint8_t *subject, *issuer;
+    size_t subject_length, issuer_length;
+    bool login; /* also look for those that are seen only after a login */
+} kn_cert_query;
+
+typedef struct kn_cert_list {
+    struct kn_cert_der {
+        uint8_t *der;
+        size_t length;
+    } *cert;
+    size_t count;
+} kn_cert_list;
+
+/* All certificates that the URI (its id and object) and @query allow, in the token's order; also none. More than
+ * KN_CERT_SEARCH_MAX are KN_E_AMBIGUOUS. kn_cert_list_free() releases @ret_list. */
+KN_MUST_CHECK kn_err kn_cert_search(kn_ctx *ctx, const char *uri, const kn_cert_query *query, kn_cert_list *ret_list);
+void kn_cert_list_free(kn_cert_list *list); /* leaves an empty list */
 
 /* Keeps a copy. */
 KN_MUST_CHECK kn_err kn_certs_add(kn_certs *certs, const uint8_t *der, size_t length);

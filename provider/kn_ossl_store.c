@@ -1,8 +1,11 @@
-/* OSSL_STORE for pkcs11: URIs: a private key, its public key, its certificate.
+/* OSSL_STORE for pkcs11: URIs: a private key, its public key, certificates.
  *
  * What is loaded: what the caller expects (OSSL_STORE_expect), else what type= of the URI says, else the private key
- * and then the certificate when there is one. Where caller and URI disagree, nothing. */
+ * and then the certificates when there are any. Where caller and URI disagree, nothing. Of private and public keys exactly
+ * one must match; certificates are given one after the other. They are looked for without a login first, since most tokens
+ * show them to everybody. A search (OSSL_STORE_find) that finds nothing is no error. */
 #include "kn_cert.h"
+#include "kn_ossl_find.h"
 #include "kn_ossl_key.h"
 #include "kn_ossl_pin.h"
 
@@ -18,6 +21,11 @@ typedef struct store {
     kn_alias *alias;
     bool want_key, want_public, want_certificate;
     bool key_is_optional, certificate_is_optional;
+    bool expects_key; /* by URI or caller, and not only because nothing was said */
+    kn_ossl_find find;
+    bool searched; /* for certificates */
+    kn_cert_list found;
+    size_t next; /* of them */
 } store;
 
 /* Is type= of the URI, which was checked, @type? NULL: is there none? */
@@ -53,26 +61,24 @@ static void *store_open(void *provctx, const char *uri)
     ctx->want_certificate = has_type(uri, "cert") || has_type(uri, NULL);
     ctx->want_key = !has_type(uri, "cert") && !ctx->want_public; /* also other types: the look-up names the error */
     ctx->key_is_optional = ctx->certificate_is_optional = ctx->want_key && ctx->want_certificate;
+    ctx->expects_key = !ctx->want_certificate;
     return ctx;
 }
 
 static const OSSL_PARAM *store_settable(void *provctx)
 {
-    static const OSSL_PARAM params[] = {
-        OSSL_PARAM_int(OSSL_STORE_PARAM_EXPECT, NULL),
-        OSSL_PARAM_END,
-    };
     (void)provctx;
-    return params;
+    return kn_ossl_find_settable;
 }
 
-static int store_set_params(void *arg, const OSSL_PARAM params[])
+static void want_nothing(store *ctx)
 {
-    store *ctx = arg;
+    ctx->want_key = ctx->want_public = ctx->want_certificate = false;
+}
+
+static int expect(store *ctx, const OSSL_PARAM *p)
+{
     int expected = 0;
-    const OSSL_PARAM *p = OSSL_PARAM_locate_const(params, OSSL_STORE_PARAM_EXPECT);
-    if (!p)
-        return 1;
     if (!OSSL_PARAM_get_int(p, &expected))
         return kn_ossl_raise(ctx->prov, kn_fail(KN_E_ARGUMENT, "the expected type is not a number"));
     if (expected == 0)
@@ -82,22 +88,75 @@ static int store_set_params(void *arg, const OSSL_PARAM params[])
     ctx->want_key &= expected == OSSL_STORE_INFO_PKEY;
     ctx->want_certificate &= expected == OSSL_STORE_INFO_CERT;
     ctx->key_is_optional = ctx->certificate_is_optional = false;
+    ctx->expects_key = ctx->want_key || ctx->want_public;
     return 1;
 }
 
+/* A label becomes part of the URI. */
+static int look_for_label(store *ctx)
+{
+    kn_alias *narrower = NULL;
+    kn_err err = kn_alias_with_label(ctx->alias, ctx->find.label, &narrower);
+    if (err.code == KN_E_NO_KEY) {
+        want_nothing(ctx);
+        return 1;
+    }
+    if (kn_failed(err))
+        return kn_ossl_raise(ctx->prov, err);
+    kn_alias_free(&ctx->alias);
+    ctx->alias = narrower;
+    return 1;
+}
+
+static int store_set_params(void *arg, const OSSL_PARAM params[])
+{
+    store *ctx = arg;
+    const OSSL_PARAM *p = OSSL_PARAM_locate_const(params, OSSL_STORE_PARAM_EXPECT);
+    if (p && !expect(ctx, p))
+        return 0;
+    if (!kn_ossl_find_set(ctx->prov, &ctx->find, params))
+        return 0;
+    return OSSL_PARAM_locate_const(params, OSSL_STORE_PARAM_ALIAS) ? look_for_label(ctx) : 1;
+}
+
+/* A search leaves out what it cannot be about. By fingerprint keys are opened only where nothing else is wanted: the URI may
+ * name many. */
+static void apply_search(store *ctx)
+{
+    if (!kn_ossl_find_is_set(&ctx->find))
+        return;
+    if (!kn_ossl_find_names_keys(&ctx->find) || (ctx->find.fingerprint && !ctx->expects_key))
+        ctx->want_key = ctx->want_public = false;
+    ctx->key_is_optional = ctx->certificate_is_optional = true;
+}
+
+/* *ret_key is NULL when there is none and none must be. */
+static kn_err open_key(store *ctx, kn_key **ret_key)
+{
+    kn_err err = kn_key_open(kn_ossl_backends(ctx->prov), ctx->alias, ret_key);
+    if (err.code == KN_E_NO_KEY && kn_ossl_find_is_set(&ctx->find))
+        return kn_success();
+    if (!kn_failed(err) && !kn_ossl_find_takes_key(ctx->prov, &ctx->find, kn_key_public(*ret_key)))
+        kn_key_unref(ret_key);
+    return err;
+}
+
+/* -1: none, but then there must be a certificate. */
 static int load_key(store *ctx, OSSL_CALLBACK *callback, void *callback_arg)
 {
     kn_key *key = NULL;
     ctx->want_key = false;
-    kn_err err = kn_key_open(kn_ossl_backends(ctx->prov), ctx->alias, &key);
+    kn_err err = open_key(ctx, &key);
     if (err.code == KN_E_NO_KEY && ctx->key_is_optional) {
-        ctx->certificate_is_optional = false; /* then there must be that */
+        ctx->certificate_is_optional = false;
         return -1;
     }
     if (kn_failed(err)) {
         ctx->want_certificate = false;
         return kn_ossl_raise(ctx->prov, err);
     }
+    if (!key)
+        return -1;
     kn_ossl_key *object = kn_ossl_key_new(ctx->prov, key);
     return object ? kn_ossl_key_deliver(object, callback, callback_arg) : 0;
 }
@@ -123,7 +182,9 @@ static int load_public(store *ctx, OSSL_CALLBACK *callback, void *callback_arg)
     uint8_t spki[KN_SPKI_MAX];
     size_t length = 0;
     ctx->want_public = false;
-    kn_err err = kn_key_open(kn_ossl_backends(ctx->prov), ctx->alias, &key);
+    kn_err err = open_key(ctx, &key);
+    if (!kn_failed(err) && !key)
+        return 1;
     if (!kn_failed(err))
         err = kn_public_to_spki(kn_key_public(key), spki, &length);
     const char *type = kn_failed(err) ? NULL : kn_ossl_key_type(kn_key_public(key));
@@ -133,31 +194,91 @@ static int load_public(store *ctx, OSSL_CALLBACK *callback, void *callback_arg)
     return deliver(OSSL_OBJECT_PKEY, type, "SubjectPublicKeyInfo", spki, length, callback, callback_arg);
 }
 
-static int load_certificate(store *ctx, OSSL_CALLBACK *callback, void *callback_arg)
+/* Leaves in ctx->found what the search takes. */
+static kn_err search(store *ctx, const kn_cert_query *query)
 {
-    kn_certs certs;
-    ctx->want_certificate = false;
-    kn_err err = kn_cert_read_chain(kn_ossl_backends(ctx->prov), kn_alias_uri(ctx->alias), &certs);
-    if (err.code == KN_E_NO_CERTIFICATE && ctx->certificate_is_optional)
-        return 1;
-    if (err.code == KN_E_NO_CERTIFICATE && ctx->key_is_optional)
-        err = kn_fail(KN_E_NO_KEY, "neither a private key nor a certificate: %s", kn_err_detail());
+    kn_cert_list all = {.count = 0};
+    size_t kept = 0;
+    kn_err err = kn_cert_search(kn_ossl_backends(ctx->prov), kn_alias_uri(ctx->alias), query, &all);
     if (kn_failed(err))
-        return kn_ossl_raise(ctx->prov, err);
-    int ok = deliver(OSSL_OBJECT_CERT, "CERTIFICATE", "Certificate", certs.cert[0].der, certs.cert[0].length, callback,
-                     callback_arg);
-    kn_certs_free(&certs);
-    return ok;
+        return err;
+    for (size_t i = 0; i < all.count; i++) {
+        struct kn_cert_der one = all.cert[i];
+        if (!kn_ossl_find_is_set(&ctx->find) || kn_ossl_find_takes_cert(ctx->prov, &ctx->find, one.der, one.length))
+            all.cert[kept++] = one;
+        else
+            free(one.der);
+    }
+    all.count = kept;
+    kn_cert_list_free(&ctx->found);
+    ctx->found = all;
+    return err;
+}
+
+/* By the name as it is written, which the token looks up, and only then through all certificates: the same name can be
+ * written in several ways. */
+static kn_err search_names(store *ctx, bool login)
+{
+    const kn_ossl_find *f = &ctx->find;
+    const kn_cert_query exact = {.subject = f->subject,
+                                 .subject_length = f->subject_length,
+                                 .issuer = f->issuer,
+                                 .issuer_length = f->issuer_length,
+                                 .login = login};
+    const kn_cert_query any = {.login = login};
+    kn_err err = search(ctx, &exact);
+    if (!kn_failed(err) && ctx->found.count == 0 && (f->subject || f->issuer))
+        err = search(ctx, &any);
+    return err;
+}
+
+static kn_err search_certificates(store *ctx, OSSL_PASSPHRASE_CALLBACK *passphrase, void *passphrase_arg)
+{
+    kn_err err = search_names(ctx, false);
+    if (!kn_failed(err) && ctx->found.count == 0)
+        err = kn_ossl_ask_pin(ctx->prov, ctx->alias, true, passphrase, passphrase_arg);
+    if (!kn_failed(err) && ctx->found.count == 0)
+        err = search_names(ctx, true);
+    if (kn_failed(err) || ctx->found.count || ctx->certificate_is_optional)
+        return err;
+    char shown[256];
+    kn_uri_redact(kn_alias_uri(ctx->alias), shown, sizeof shown);
+    return ctx->key_is_optional ? kn_fail(KN_E_NO_KEY, "neither a private key nor a certificate: %s", shown)
+                                : kn_fail(KN_E_NO_CERTIFICATE, "%s", shown);
+}
+
+static int load_certificate(store *ctx, OSSL_CALLBACK *callback, void *callback_arg,
+                            OSSL_PASSPHRASE_CALLBACK *passphrase, void *passphrase_arg)
+{
+    if (!ctx->searched) {
+        ctx->searched = true;
+        kn_err err = search_certificates(ctx, passphrase, passphrase_arg);
+        if (kn_failed(err)) {
+            want_nothing(ctx);
+            return kn_ossl_raise(ctx->prov, err);
+        }
+    }
+    if (ctx->next == ctx->found.count) {
+        want_nothing(ctx);
+        return 1;
+    }
+    const struct kn_cert_der *cert = &ctx->found.cert[ctx->next++];
+    if (ctx->next == ctx->found.count)
+        want_nothing(ctx);
+    return deliver(OSSL_OBJECT_CERT, "CERTIFICATE", "Certificate", cert->der, cert->length, callback, callback_arg);
 }
 
 static int store_load(void *arg, OSSL_CALLBACK *callback, void *callback_arg, OSSL_PASSPHRASE_CALLBACK *passphrase,
                       void *passphrase_arg)
 {
     store *ctx = arg;
-    kn_err err = kn_ossl_ask_pin(ctx->prov, ctx->alias, true, passphrase, passphrase_arg);
-    if (kn_failed(err)) {
-        ctx->want_key = ctx->want_public = ctx->want_certificate = false;
-        return kn_ossl_raise(ctx->prov, err);
+    apply_search(ctx);
+    if (ctx->want_public || ctx->want_key) {
+        kn_err err = kn_ossl_ask_pin(ctx->prov, ctx->alias, true, passphrase, passphrase_arg);
+        if (kn_failed(err)) {
+            want_nothing(ctx);
+            return kn_ossl_raise(ctx->prov, err);
+        }
     }
     if (ctx->want_public)
         return load_public(ctx, callback, callback_arg);
@@ -166,7 +287,7 @@ static int store_load(void *arg, OSSL_CALLBACK *callback, void *callback_arg, OS
         if (loaded >= 0)
             return loaded;
     }
-    return ctx->want_certificate ? load_certificate(ctx, callback, callback_arg) : 1;
+    return ctx->want_certificate ? load_certificate(ctx, callback, callback_arg, passphrase, passphrase_arg) : 1;
 }
 
 static int store_eof(void *arg)
@@ -179,6 +300,8 @@ static int store_close(void *arg)
 {
     store *ctx = arg;
     kn_alias_free(&ctx->alias);
+    kn_ossl_find_clear(&ctx->find);
+    kn_cert_list_free(&ctx->found);
     free(ctx);
     return 1;
 }

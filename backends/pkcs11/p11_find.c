@@ -154,7 +154,10 @@ kn_err p11_key_locate(p11_call *call, const p11_uri *uri, p11_object *ret_object
         return p11_fail("C_FindObjects", call->token->label, call->rv);
     }
     if (c.private_count == 0)
-        return kn_fail(KN_E_NO_KEY, "%s: no private key on token '%s'", wanted, call->token->label);
+        return kn_fail(KN_E_NO_KEY, "%s: no private key on token '%s'%s", wanted, call->token->label,
+                       c.public_count        ? ", only a public key of that name"
+                       : c.certificate_count ? ", only a certificate of that name"
+                                             : "");
     if (c.private_count > 1)
         return kn_fail(KN_E_AMBIGUOUS, "%s matches %u private keys on token '%s': %s", wanted, c.private_count,
                        call->token->label, c.shown);

@@ -23,7 +23,7 @@ typedef struct p11_step {
 } p11_step;
 
 typedef struct p11_task {
-    const p11_uri *uri; /* where the PIN is */
+    const p11_uri *uri; /* where the PIN is; NULL: no login is needed */
     bool read_write;
     p11_step (*step)(p11_call *call, unsigned generation, void *arg);
     void *arg;

@@ -285,7 +285,8 @@ kn_err p11_session_take_retry(p11_token *token, const p11_uri *uri, bool read_wr
     }
     if (kn_failed(err))
         return err;
-    err = read_write ? prove_login(token, uri, &session, ret_retry) : ensure_login(token, uri, &session, ret_retry);
+    if (uri)
+        err = read_write ? prove_login(token, uri, &session, ret_retry) : ensure_login(token, uri, &session, ret_retry);
     if (kn_failed(err)) {
         p11_session_give(token, &session, *ret_retry == P11_NEVER);
         return err;

@@ -31,7 +31,7 @@ typedef struct p11_session {
     bool read_write;     /* not from the pool: closed when given back */
 } p11_session;
 
-/* @uri says where the PIN is. A read-write session is opened for the caller and closed afterwards, and the token is asked
+/* @uri says where the PIN is; NULL: the caller needs no login. A read-write session is opened for the caller and closed afterwards, and the token is asked
  * whether it is logged in; a read-only one believes what is known. */
 KN_MUST_CHECK kn_err p11_session_take(p11_token *token, const p11_uri *uri, bool read_write,
                                       p11_session *ret_session);

@@ -192,3 +192,39 @@ void p11_uri_show(const p11_uri *uri, char *ret_text, size_t size)
         explicit_bzero(text, strlen(text));
     free(text);
 }
+
+/* Writes @length bytes percent-encoded where RFC 7512 section 2.3 asks for it in a path; returns the end. */
+static char *encode(char *to, const char *bytes, size_t length)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+    for (size_t i = 0; i < length; i++)
+        to += sprintf(to, bytes[i] && strchr(plain, bytes[i]) ? "%c" : "%%%02X", (unsigned char)bytes[i]);
+    return to;
+}
+
+kn_err p11_uri_with_label(const char *text, const char *label, char **ret_text)
+{
+    p11_uri *uri = NULL;
+    kn_err err = p11_uri_new(text, &uri);
+    if (kn_failed(err))
+        return err;
+    size_t length = strlen(label);
+    bool has = uri->label.pValue != NULL;
+    bool same = has && uri->label.ulValueLen == length && !memcmp(uri->label.pValue, label, length);
+    p11_uri_free(&uri);
+    if (has && !same)
+        return kn_fail(KN_E_NO_KEY, "the URI names another object than '%.60s'", label);
+    char *copy = malloc(strlen(text) + 3 * length + sizeof ";object=");
+    if (!copy)
+        return kn_fail(KN_E_NO_MEMORY, "a URI");
+    size_t path = strcspn(text, "?");
+    char *end = copy + path;
+    memcpy(copy, text, path);
+    if (!has) {
+        end += sprintf(end, "%sobject=", text[path - 1] == ':' ? "" : ";");
+        end = encode(end, label, length);
+    }
+    memcpy(end, text + path, strlen(text + path) + 1);
+    *ret_text = copy;
+    return kn_success();
+}

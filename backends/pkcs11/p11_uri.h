@@ -30,6 +30,9 @@ KN_MUST_CHECK kn_err p11_uri_check(const char *text);
 KN_MUST_CHECK kn_err p11_uri_new(const char *text, p11_uri **ret_uri);
 void p11_uri_free(p11_uri **uri);
 
+/* @text with @label as its object=. KN_E_NO_KEY when it has another. @ret_text is for free(). */
+kn_err p11_uri_with_label(const char *text, const char *label, char **ret_text);
+
 /* For messages: the URI without its query. Cut to fit. */
 void p11_uri_show(const p11_uri *uri, char *ret_text, size_t size);
 

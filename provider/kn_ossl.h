@@ -18,11 +18,12 @@
 #define KN_OSSL_PROPERTIES "provider=keynym"
 #define KN_OSSL_STRUCTURE  "KeynymAlias" /* OpenSSL's word for what a DER value is */
 
-/* The names by which our keys ask for our signatures. Under OpenSSL's own names it finds the default provider's first, hands
+/* The names by which our keys ask for our operations. Under OpenSSL's own names it finds the default provider's first, hands
  * it the key, is refused, and starts over with ours: at every signature. */
 #define KN_OSSL_ECDSA   "KEYNYM-ECDSA"
 #define KN_OSSL_RSA     "KEYNYM-RSA"
-#define KN_OSSL_ED25519 "KEYNYM-ED25519"
+#define KN_OSSL_EDDSA   "KEYNYM-EDDSA"
+#define KN_OSSL_ECDH    "KEYNYM-ECDH"
 
 typedef struct kn_ossl kn_ossl;
 
@@ -61,10 +62,16 @@ int kn_ossl_write(const kn_ossl *prov, OSSL_CORE_BIO *bio, const void *data, siz
 
 extern const OSSL_DISPATCH kn_ossl_ec_keymgmt[];
 extern const OSSL_DISPATCH kn_ossl_rsa_keymgmt[];
+extern const OSSL_DISPATCH kn_ossl_rsa_pss_keymgmt[];
 extern const OSSL_DISPATCH kn_ossl_ed25519_keymgmt[];
+extern const OSSL_DISPATCH kn_ossl_ed448_keymgmt[];
+extern const OSSL_DISPATCH kn_ossl_x25519_keymgmt[];
+extern const OSSL_DISPATCH kn_ossl_x448_keymgmt[];
 extern const OSSL_DISPATCH kn_ossl_ecdsa[];
 extern const OSSL_DISPATCH kn_ossl_rsa_signature[];
-extern const OSSL_DISPATCH kn_ossl_ed25519[];
+extern const OSSL_DISPATCH kn_ossl_eddsa[];
+extern const OSSL_DISPATCH kn_ossl_cipher[];
+extern const OSSL_DISPATCH kn_ossl_exchange[];
 extern const OSSL_DISPATCH kn_ossl_store[];
 extern const OSSL_DISPATCH kn_ossl_decoder_pem[];
 extern const OSSL_DISPATCH kn_ossl_decoder_der[];

@@ -4,7 +4,12 @@
 #include <openssl/core_names.h>
 #include <openssl/params.h>
 
-/* AlgorithmIdentifiers of ecdsa-with-SHAx in DER (RFC 5758 section 3.2). */
+#define SHA3_ID(last)                                                                                                  \
+    {                                                                                                                 \
+        0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, (last)                                \
+    }
+
+/* AlgorithmIdentifiers of ecdsa-with-SHAx in DER (RFC 5758 section 3.2; NIST's sigAlgs for SHA-3). */
 static const struct {
     const char *digest;
     uint8_t der[14];
@@ -15,6 +20,10 @@ static const struct {
     {"SHA256", {0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02}, 12},
     {"SHA384", {0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03}, 12},
     {"SHA512", {0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x04}, 12},
+    {"SHA3-224", SHA3_ID(9), 13},
+    {"SHA3-256", SHA3_ID(10), 13},
+    {"SHA3-384", SHA3_ID(11), 13},
+    {"SHA3-512", SHA3_ID(12), 13},
 };
 
 static int ecdsa_how(const kn_ossl_signature *ctx, kn_sign_how *ret_how)

@@ -194,6 +194,10 @@ static const OSSL_DISPATCH text[] = {
 const OSSL_ALGORITHM kn_ossl_encoders[] = {
     ROWS("EC"),
     ROWS("RSA"),
+    ROWS("RSA-PSS"),
     ROWS("ED25519"),
+    ROWS("ED448"),
+    ROWS("X25519"),
+    ROWS("X448"),
     {NULL, NULL, NULL, NULL},
 };

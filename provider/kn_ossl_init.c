@@ -157,18 +157,33 @@ static void register_others(kn_ossl *prov, int operation)
 static const OSSL_ALGORITHM keymgmts[] = {
     {"EC:id-ecPublicKey:1.2.840.10045.2.1", KN_OSSL_PROPERTIES, kn_ossl_ec_keymgmt, "Keynym EC keys"},
     {"RSA:rsaEncryption:1.2.840.113549.1.1.1", KN_OSSL_PROPERTIES, kn_ossl_rsa_keymgmt, "Keynym RSA keys"},
+    {"RSA-PSS:RSASSA-PSS:1.2.840.113549.1.1.10", KN_OSSL_PROPERTIES, kn_ossl_rsa_pss_keymgmt, "Keynym RSA-PSS keys"},
     {"ED25519:1.3.101.112", KN_OSSL_PROPERTIES, kn_ossl_ed25519_keymgmt, "Keynym Ed25519 keys"},
+    {"ED448:1.3.101.113", KN_OSSL_PROPERTIES, kn_ossl_ed448_keymgmt, "Keynym Ed448 keys"},
+    {"X25519:1.3.101.110", KN_OSSL_PROPERTIES, kn_ossl_x25519_keymgmt, "Keynym X25519 keys"},
+    {"X448:1.3.101.111", KN_OSSL_PROPERTIES, kn_ossl_x448_keymgmt, "Keynym X448 keys"},
     {NULL, NULL, NULL, NULL},
 };
 
 static const OSSL_ALGORITHM signatures[] = {
     {KN_OSSL_ECDSA, KN_OSSL_PROPERTIES, kn_ossl_ecdsa, "Keynym ECDSA"},
     {KN_OSSL_RSA, KN_OSSL_PROPERTIES, kn_ossl_rsa_signature, "Keynym RSA signatures"},
-    {KN_OSSL_ED25519, KN_OSSL_PROPERTIES, kn_ossl_ed25519, "Keynym Ed25519"},
+    {KN_OSSL_EDDSA, KN_OSSL_PROPERTIES, kn_ossl_eddsa, "Keynym Ed25519 and Ed448"},
     /* for programs that ask by name */
     {"ECDSA", KN_OSSL_PROPERTIES, kn_ossl_ecdsa, "Keynym ECDSA"},
     {"RSA:rsaEncryption:1.2.840.113549.1.1.1", KN_OSSL_PROPERTIES, kn_ossl_rsa_signature, "Keynym RSA signatures"},
-    {"ED25519:1.3.101.112", KN_OSSL_PROPERTIES, kn_ossl_ed25519, "Keynym Ed25519"},
+    {"ED25519:1.3.101.112", KN_OSSL_PROPERTIES, kn_ossl_eddsa, "Keynym Ed25519"},
+    {"ED448:1.3.101.113", KN_OSSL_PROPERTIES, kn_ossl_eddsa, "Keynym Ed448"},
+    {NULL, NULL, NULL, NULL},
+};
+
+static const OSSL_ALGORITHM exchanges[] = {
+    {KN_OSSL_ECDH, KN_OSSL_PROPERTIES, kn_ossl_exchange, "Keynym ECDH, X25519 and X448"},
+    {NULL, NULL, NULL, NULL},
+};
+
+static const OSSL_ALGORITHM ciphers[] = {
+    {KN_OSSL_RSA, KN_OSSL_PROPERTIES, kn_ossl_cipher, "Keynym RSA encryption"},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -198,6 +213,10 @@ static const OSSL_ALGORITHM *query_operation(void *provctx, int operation, int *
     case OSSL_OP_SIGNATURE:
         register_others(provctx, operation);
         return signatures;
+    case OSSL_OP_KEYEXCH:
+        return exchanges;
+    case OSSL_OP_ASYM_CIPHER:
+        return ciphers;
     case OSSL_OP_STORE:
         return stores;
     case OSSL_OP_DECODER:

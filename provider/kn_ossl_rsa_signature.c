@@ -1,7 +1,8 @@
 /* RSA signatures: PKCS#1 v1.5 and PSS. */
 #include "kn_ossl_signature.h"
 
-#include <openssl/asn1t.h>
+#include "kn_pss.h"
+
 #include <openssl/core_names.h>
 #include <openssl/params.h>
 #include <openssl/rsa.h>
@@ -15,7 +16,7 @@
 /* The salt that a signature gets; -1 with an error raised. */
 static long salt_for_signing(const kn_ossl_signature *ctx, const kn_digest *digest)
 {
-    long most = (long)kn_key_public(ctx->key)->alg->coord_bytes - (long)digest->bytes - 2; /* RFC 8017 section 9.1.1 */
+    long most = (long)ctx->public->alg->coord_bytes - (long)digest->bytes - 2; /* RFC 8017 section 9.1.1 */
     long bytes = ctx->salt;
     if (ctx->salt == RSA_PSS_SALTLEN_DIGEST)
         bytes = (long)digest->bytes;
@@ -44,6 +45,9 @@ static int rsa_how(const kn_ossl_signature *ctx, kn_sign_how *ret_how)
     if (!digest)
         return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "PSS needs a digest"));
     *ret_how = (kn_sign_how){.scheme = KN_RSA_PSS, .digest = digest, .mgf1 = ctx->mgf1 ? ctx->mgf1 : digest};
+    if (ctx->public->pss_digest && (digest != ctx->public->pss_digest || ret_how->mgf1 != ctx->public->pss_mgf1))
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_DIGEST, "this RSA-PSS key is for %s with MGF1 of %s",
+                                                ctx->public->pss_digest->name, ctx->public->pss_mgf1->name));
     if (ctx->verifying) {
         bool any = ctx->salt == RSA_PSS_SALTLEN_AUTO || ctx->salt == RSA_PSS_SALTLEN_MAX || ctx->salt < -3;
         ret_how->salt_bytes = any ? KN_SALT_ANY : ctx->salt == RSA_PSS_SALTLEN_DIGEST ? digest->bytes : (size_t)ctx->salt;
@@ -85,6 +89,8 @@ static int set_padding(kn_ossl_signature *ctx, const OSSL_PARAM *p)
     }
     if (number != RSA_PKCS1_PADDING && number != RSA_PKCS1_PSS_PADDING)
         return kn_ossl_raise(ctx->prov, kn_fail(KN_E_KEY_USE, "this RSA padding; pkcs1 and pss are offered"));
+    if (number != RSA_PKCS1_PSS_PADDING && ctx->public && ctx->public->pss)
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_KEY_USE, "an RSA-PSS key signs with PSS only"));
     ctx->pss = number == RSA_PKCS1_PSS_PADDING;
     return 1;
 }
@@ -162,65 +168,30 @@ static const OSSL_PARAM *rsa_gettable_ctx_params(void *arg, void *provctx)
     return params;
 }
 
-/* AlgorithmIdentifiers of shaXWithRSAEncryption: the last byte of the identifier (RFC 8017 appendix C). */
+/* AlgorithmIdentifiers of PKCS#1 v1.5 signatures: the last byte of the identifier, after 1.2.840.113549.1.1 (RFC 8017
+ * appendix C) or 2.16.840.1.101.3.4.3 (SHA-3). */
 static const uint8_t pkcs1_last[KN_DIGEST_COUNT] = {
-    [KN_SHA1] = 0x05, [KN_SHA224] = 0x0e, [KN_SHA256] = 0x0b, [KN_SHA384] = 0x0c, [KN_SHA512] = 0x0d};
+    [KN_SHA1] = 5,        [KN_SHA224] = 14,     [KN_SHA256] = 11,   [KN_SHA384] = 12,   [KN_SHA512] = 13,
+    [KN_SHA512_224] = 15, [KN_SHA512_256] = 16, [KN_SHA3_224] = 13, [KN_SHA3_256] = 14, [KN_SHA3_384] = 15,
+    [KN_SHA3_512] = 16,
+};
 
 static int get_pkcs1_id(const kn_digest *digest, OSSL_PARAM *p)
 {
-    uint8_t der[] = {0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0, 0x05, 0x00};
-    der[12] = pkcs1_last[digest->id];
-    return OSSL_PARAM_set_octet_string(p, der, sizeof der);
-}
-
-static X509_ALGOR *digest_identifier(const kn_digest *digest)
-{
-    X509_ALGOR *algorithm = X509_ALGOR_new();
-    if (algorithm && X509_ALGOR_set0(algorithm, OBJ_txt2obj(digest->name, 0), V_ASN1_NULL, NULL))
-        return algorithm;
-    X509_ALGOR_free(algorithm);
-    return NULL;
-}
-
-/* RSASSA-PSS-params (RFC 8017 appendix A.2.3). Values that are the DEFAULT are left out, as DER wants. */
-static RSA_PSS_PARAMS *pss_parameters(const kn_sign_how *how)
-{
-    RSA_PSS_PARAMS *pss = RSA_PSS_PARAMS_new();
-    bool ok = pss != NULL;
-    if (ok && how->digest->id != KN_SHA1)
-        ok = (pss->hashAlgorithm = digest_identifier(how->digest)) != NULL;
-    if (ok && how->mgf1->id != KN_SHA1) {
-        X509_ALGOR *hash = digest_identifier(how->mgf1);
-        ASN1_STRING *packed = hash ? ASN1_item_pack(hash, ASN1_ITEM_rptr(X509_ALGOR), NULL) : NULL;
-        X509_ALGOR_free(hash);
-        pss->maskGenAlgorithm = X509_ALGOR_new();
-        ok = packed && pss->maskGenAlgorithm &&
-             X509_ALGOR_set0(pss->maskGenAlgorithm, OBJ_nid2obj(NID_mgf1), V_ASN1_SEQUENCE, packed);
-        if (!ok)
-            ASN1_STRING_free(packed);
-    }
-    if (ok && how->salt_bytes != 20) {
-        pss->saltLength = ASN1_INTEGER_new();
-        ok = pss->saltLength && ASN1_INTEGER_set(pss->saltLength, (long)how->salt_bytes);
-    }
-    if (ok)
-        return pss;
-    RSA_PSS_PARAMS_free(pss);
-    return NULL;
+    uint8_t pkcs[] = {0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0, 0x05, 0x00};
+    uint8_t nist[] = {0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0, 0x05, 0x00};
+    bool sha3 = digest->id >= KN_SHA3_224;
+    pkcs[12] = nist[12] = pkcs1_last[digest->id];
+    return OSSL_PARAM_set_octet_string(p, sha3 ? nist : pkcs, sizeof pkcs);
 }
 
 static int get_pss_id(const kn_sign_how *how, OSSL_PARAM *p)
 {
     unsigned char *der = NULL;
-    int length = 0;
-    RSA_PSS_PARAMS *pss = pss_parameters(how);
-    ASN1_STRING *packed = pss ? ASN1_item_pack(pss, ASN1_ITEM_rptr(RSA_PSS_PARAMS), NULL) : NULL;
     X509_ALGOR *algorithm = X509_ALGOR_new();
-    RSA_PSS_PARAMS_free(pss);
-    if (packed && algorithm && X509_ALGOR_set0(algorithm, OBJ_nid2obj(NID_rsassaPss), V_ASN1_SEQUENCE, packed))
-        length = i2d_X509_ALGOR(algorithm, &der);
-    else
-        ASN1_STRING_free(packed);
+    int length = algorithm && kn_pss_set(algorithm, how->digest, how->mgf1, how->salt_bytes)
+                     ? i2d_X509_ALGOR(algorithm, &der)
+                     : 0;
     int ok = length > 0 && OSSL_PARAM_set_octet_string(p, der, (size_t)length);
     OPENSSL_free(der);
     X509_ALGOR_free(algorithm);
@@ -267,9 +238,11 @@ static int begin(kn_ossl_signature *ctx, void *key, bool verifying, const OSSL_P
 {
     if (!kn_ossl_signature_begin(ctx, key, verifying))
         return 0;
-    ctx->pss = false;
-    ctx->mgf1 = NULL;
+    ctx->pss = ctx->public->pss;
+    ctx->mgf1 = ctx->public->pss_mgf1;
     ctx->salt = RSA_PSS_SALTLEN_AUTO;
+    if (ctx->public->pss_digest)
+        ctx->salt = (int)ctx->public->pss_salt_min;
     return rsa_set_ctx_params(ctx, params);
 }
 

@@ -28,10 +28,28 @@ void kn_ossl_signature_freectx(void *arg)
     if (!ctx)
         return;
     kn_key_unref(&ctx->key);
+    free(ctx->own);
     EVP_MD_free(ctx->md);
     EVP_MD_CTX_free(ctx->hash);
     free(ctx->properties);
     free(ctx);
+}
+
+/* Adds a reference to @key; without one keeps a copy of @public. */
+static bool keep_key(kn_ossl_signature *ctx, kn_key *key, const kn_public *public)
+{
+    kn_public *copy = key ? NULL : malloc(sizeof *copy);
+    if (!key && !copy)
+        return false;
+    if (copy)
+        *copy = *public;
+    kn_key *old = ctx->key;
+    ctx->key = key ? kn_key_ref(key) : NULL;
+    kn_key_unref(&old);
+    free(ctx->own);
+    ctx->own = copy;
+    ctx->public = key ? kn_key_public(ctx->key) : copy;
+    return true;
 }
 
 void *kn_ossl_signature_dupctx(void *arg)
@@ -44,8 +62,10 @@ void *kn_ossl_signature_dupctx(void *arg)
     to->pss = from->pss;
     to->mgf1 = from->mgf1;
     to->salt = from->salt;
-    if (from->key)
-        to->key = kn_key_ref(from->key);
+    if (from->public && !keep_key(to, from->key, from->public)) {
+        kn_ossl_signature_freectx(to);
+        return NULL;
+    }
     if (from->md && EVP_MD_up_ref(from->md))
         to->md = from->md;
     to->digest = from->digest;
@@ -64,16 +84,14 @@ int kn_ossl_signature_begin(kn_ossl_signature *ctx, const kn_ossl_key *key, bool
 {
     ctx->state = KN_OSSL_IDLE;
     ctx->verifying = verifying;
-    if (!key) {
-        if (ctx->key)
-            return 1; /* the key of the previous operation */
+    if (!key && !ctx->public) /* else: the key of the previous operation */
         return kn_ossl_raise(ctx->prov, kn_fail(KN_E_ARGUMENT, "no key was given"));
-    }
-    if (!key->key)
+    if (key && !kn_ossl_key_has_public(key))
         return kn_ossl_raise(ctx->prov, kn_fail(KN_E_ARGUMENT, "the key object is empty"));
-    kn_key *old = ctx->key;
-    ctx->key = kn_key_ref(key->key);
-    kn_key_unref(&old);
+    if (key && !keep_key(ctx, key->key, kn_ossl_key_public(key)))
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_NO_MEMORY, "a signature"));
+    if (!verifying && !ctx->key)
+        return kn_ossl_raise(ctx->prov, kn_fail(KN_E_KEY_USE, "only the public part of the key is here"));
     return 1;
 }
 
@@ -131,12 +149,17 @@ static bool same_digest(const kn_ossl_signature *ctx, const char *name)
     return ctx->md && (!strcmp(EVP_MD_get0_name(ctx->md), name) || EVP_MD_is_a(ctx->md, name));
 }
 
+static const char *default_digest(const kn_public *public)
+{
+    return public->pss_digest ? public->pss_digest->name : public->alg->default_digest;
+}
+
 int kn_ossl_signature_start(kn_ossl_signature *ctx, const char *name)
 {
     if (name && *name) {
         if (!same_digest(ctx, name) && !fetch_digest(ctx, name, NULL))
             return 0;
-    } else if (!ctx->md && !fetch_digest(ctx, kn_key_public(ctx->key)->alg->default_digest, NULL)) {
+    } else if (!ctx->md && !fetch_digest(ctx, default_digest(ctx->public), NULL)) {
         return 0;
     }
     ctx->state = KN_OSSL_EMPTY;
@@ -185,7 +208,7 @@ int kn_ossl_signature_sign(kn_ossl_signature *ctx, kn_ossl_how *how, unsigned ch
                            size_t size, const unsigned char *data, size_t data_length)
 {
     kn_sign_how chosen;
-    size_t room = kn_key_public(ctx->key)->alg->signature_max;
+    size_t room = ctx->public->alg->signature_max;
     if (!signature) {
         *length = room;
         return 1;
@@ -203,8 +226,10 @@ int kn_ossl_signature_verify(kn_ossl_signature *ctx, kn_ossl_how *how, const uns
                              const unsigned char *data, size_t data_length)
 {
     kn_sign_how chosen;
-    return check_size(ctx, data_length) && how(ctx, &chosen) &&
-           kn_crypto_verify(kn_key_public(ctx->key), &chosen, data, data_length, signature, length);
+    if (!check_size(ctx, data_length) || !how(ctx, &chosen))
+        return 0;
+    return kn_crypto_verify(ctx->public, &chosen, data, data_length, signature, length) ||
+           kn_ossl_raise(ctx->prov, kn_fail(KN_E_SIGNATURE, "verification with a %s key", ctx->public->alg->name));
 }
 
 int kn_ossl_signature_sign_all(kn_ossl_signature *ctx, kn_ossl_how *how, unsigned char *signature, size_t *length,

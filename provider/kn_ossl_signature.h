@@ -18,7 +18,9 @@ typedef enum kn_ossl_state { KN_OSSL_IDLE, KN_OSSL_EMPTY, KN_OSSL_DATA, KN_OSSL_
 typedef struct kn_ossl_signature {
     kn_ossl *prov;
     char *properties;
-    kn_key *key;
+    kn_key *key;             /* NULL: there is only the public part, which verifies */
+    const kn_public *public; /* of key, or own */
+    kn_public *own;
     EVP_MD *md;              /* NULL: the caller hashes */
     const kn_digest *digest; /* the row of md; NULL: none */
     kn_ossl_state state;

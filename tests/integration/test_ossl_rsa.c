@@ -179,7 +179,8 @@ static void requests_are_self_signed(void **state)
     static const struct {
         const char *key, *digest;
         int padding;
-    } rows[] = {{"RSA:2048", "SHA256", 0}, {"RSA:3072", "SHA384", RSA_PKCS1_PSS_PADDING}, {"ED25519", NULL, 0}};
+    } rows[] = {{"RSA:2048", "SHA256", 0},     {"RSA:2048", "SHA3-256", 0}, {"RSA:2048", "SHA3-512", 0},
+                {"RSA:2048", "SHA512-256", 0}, {"ED448", NULL, 0},          {"RSA:3072", "SHA384", RSA_PKCS1_PSS_PADDING}, {"ED25519", NULL, 0}};
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         EVP_PKEY *pkey = load(rows[i].key), *public = software(pkey);
@@ -191,7 +192,12 @@ static void requests_are_self_signed(void **state)
         assert_int_equal(EVP_DigestSignInit_ex(ctx, &pctx, rows[i].digest, libctx, NULL, pkey, NULL), 1);
         set(pctx, &h);
         assert_true(X509_REQ_sign_ctx(req, ctx) > 0);
-        assert_int_equal(X509_REQ_verify_ex(req, public, libctx, NULL), 1);
+        int nid = X509_REQ_get_signature_nid(req);
+        assert_int_not_equal(nid, NID_undef);
+        if (OBJ_find_sigid_algs(nid, NULL, NULL)) /* OpenSSL 3.0 writes RSA with SHA-512/256, and cannot read it */
+            assert_int_equal(X509_REQ_verify_ex(req, public, libctx, NULL), 1);
+        else
+            assert_int_equal(nid, NID_sha512_256WithRSAEncryption);
         X509_REQ_free(req);
         EVP_MD_CTX_free(ctx);
         EVP_PKEY_free(public);
@@ -199,19 +205,22 @@ static void requests_are_self_signed(void **state)
     }
 }
 
-static void signs_with_ed25519(void **state)
+static void signs_with_eddsa(void **state)
 {
     static const how none = {NULL, NULL, 0, 0};
-    EVP_PKEY *pkey = load("ED25519");
+    static const char *const names[] = {"ED25519", "ED448"};
     (void)state;
-    assert_true(EVP_PKEY_is_a(pkey, "ED25519"));
-    check(pkey, &none);
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    assert_int_not_equal(EVP_DigestSignInit_ex(ctx, NULL, "SHA256", libctx, NULL, pkey, NULL), 1);
-    assert_int_not_equal(ERR_peek_error(), 0);
-    ERR_clear_error();
-    EVP_MD_CTX_free(ctx);
-    EVP_PKEY_free(pkey);
+    for (size_t i = 0; i < 2; i++) {
+        EVP_PKEY *pkey = load(names[i]);
+        assert_true(EVP_PKEY_is_a(pkey, names[i]));
+        check(pkey, &none);
+        EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+        assert_int_not_equal(EVP_DigestSignInit_ex(ctx, NULL, "SHA256", libctx, NULL, pkey, NULL), 1);
+        assert_string_equal(ERR_lib_error_string(ERR_peek_error()), "keynym");
+        ERR_clear_error();
+        EVP_MD_CTX_free(ctx);
+        EVP_PKEY_free(pkey);
+    }
 }
 
 static void the_private_part_is_not_exported(void **state)
@@ -265,7 +274,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(signs_with_each_padding),        cmocka_unit_test(a_salt_is_honoured),
         cmocka_unit_test(what_is_not_offered_is_refused), cmocka_unit_test(requests_are_self_signed),
-        cmocka_unit_test(signs_with_ed25519),             cmocka_unit_test(the_private_part_is_not_exported),
+        cmocka_unit_test(signs_with_eddsa),             cmocka_unit_test(the_private_part_is_not_exported),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -225,8 +225,9 @@ static void refuses_wrong_signatures(void **state)
     signature longer = good;
     longer.bytes[longer.length++] = 0;
     assert_true(digest_verify(p->libctx, pkey, "SHA256", &longer) <= 0);
-    assert_int_equal(digest_verify(p->libctx, pkey, "SHA384", &good), 0);
     prov_errors();
+    assert_int_equal(digest_verify(p->libctx, pkey, "SHA384", &good), 0);
+    prov_expect_error("the signature is wrong", "EC:P-256", NULL);
     assert_int_equal(digest_verify(p->libctx, pkey, "SHA256", &good), 1);
     EVP_PKEY_free(pkey);
 }
@@ -360,9 +361,11 @@ static void follows_the_applications_properties(void **state)
 static void a_certificate_request_verifies(void **state)
 {
     const prov *p = *state;
-    static const char *const digests[] = {"SHA1", "SHA224", "SHA256", "SHA384", "SHA512"};
-    static const int algorithms[] = {NID_ecdsa_with_SHA1, NID_ecdsa_with_SHA224, NID_ecdsa_with_SHA256,
-                                     NID_ecdsa_with_SHA384, NID_ecdsa_with_SHA512};
+    static const char *const digests[] = {"SHA1",     "SHA224",   "SHA256",   "SHA384",  "SHA512",
+                                          "SHA3-224", "SHA3-256", "SHA3-384", "SHA3-512"};
+    static const int algorithms[] = {NID_ecdsa_with_SHA1,     NID_ecdsa_with_SHA224,   NID_ecdsa_with_SHA256,
+                                     NID_ecdsa_with_SHA384,   NID_ecdsa_with_SHA512,   NID_ecdsa_with_SHA3_224,
+                                     NID_ecdsa_with_SHA3_256, NID_ecdsa_with_SHA3_384, NID_ecdsa_with_SHA3_512};
     for (size_t i = 0; i < TEST_EC_COUNT; i++) {
         EVP_PKEY *pkey = prov_key(p, &kn_algs[i]), *software = prov_software_public(&kn_algs[i]);
         for (size_t d = 0; d < sizeof digests / sizeof *digests; d++) {
@@ -377,7 +380,8 @@ static void a_certificate_request_verifies(void **state)
             assert_true(length > 0);
             const unsigned char *at = der;
             X509_REQ *elsewhere = d2i_X509_REQ(NULL, &at, length);
-            assert_int_equal(X509_REQ_verify(elsewhere, software), 1);
+            if (OBJ_find_sigid_algs(algorithms[d], NULL, NULL)) /* OpenSSL 3.0 writes ECDSA with SHA-3, and cannot read it */
+                assert_int_equal(X509_REQ_verify(elsewhere, software), 1);
             assert_int_equal(EVP_PKEY_eq(X509_REQ_get0_pubkey(elsewhere), software), 1);
             const X509_ALGOR *algorithm;
             int parameter;
@@ -485,15 +489,20 @@ static void threads_share_a_key(void **state)
     EVP_PKEY_free(software);
 }
 
-/* Key agreement is not offered, and says so instead of falling over. */
+/* The key was made to sign, and the token holds to that. */
 static void does_not_derive(void **state)
 {
     const prov *p = *state;
-    EVP_PKEY *pkey = prov_key(p, &kn_algs[0]);
+    EVP_PKEY *pkey = prov_key(p, &kn_algs[0]), *peer = prov_software_public(&kn_algs[0]);
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(p->libctx, pkey, NULL);
-    assert_int_not_equal(EVP_PKEY_derive_init(ctx), 1);
-    assert_string_not_equal(prov_errors(), "");
+    unsigned char secret[KN_EC_COORD_MAX];
+    size_t length = sizeof secret;
+    assert_int_equal(EVP_PKEY_derive_init(ctx), 1);
+    assert_int_equal(EVP_PKEY_derive_set_peer(ctx, peer), 1);
+    assert_int_not_equal(EVP_PKEY_derive(ctx, secret, &length), 1);
+    prov_expect_error("the key does not allow this use", "C_DeriveKey on token 'keynym'", NULL);
     EVP_PKEY_CTX_free(ctx);
+    EVP_PKEY_free(peer);
     EVP_PKEY_free(pkey);
 }
 

@@ -127,11 +127,11 @@ static EVP_PKEY *to_software(const kn_public *public)
     return pkey;
 }
 
-static EVP_PKEY *generate(kn_ctx *ctx, const char *label, const kn_alg *alg)
+static EVP_PKEY *generate(kn_ctx *ctx, const char *label, const kn_key_spec *spec)
 {
     kn_key *key = NULL;
     const char *uri = test_token_uri(prov_token, label);
-    need(!kn_failed(kn_key_generate(ctx, uri, alg, &key)), kn_err_detail());
+    need(!kn_failed(kn_key_make(ctx, uri, spec, &key)), kn_err_detail());
     EVP_PKEY *public = to_software(kn_key_public(key));
     char name[64];
     (void)snprintf(name, sizeof name, "%s.alias.pem", label);
@@ -142,12 +142,26 @@ static EVP_PKEY *generate(kn_ctx *ctx, const char *label, const kn_alg *alg)
     return public;
 }
 
-EVP_PKEY *prov_generate(const char *label, const kn_alg *alg)
+EVP_PKEY *prov_make(const char *label, const kn_key_spec *spec)
 {
     kn_ctx *ctx = test_token_context(prov_token);
-    EVP_PKEY *public = generate(ctx, label, alg);
+    EVP_PKEY *public = generate(ctx, label, spec);
     kn_ctx_unref(&ctx);
     return public;
+}
+
+EVP_PKEY *prov_generate(const char *label, const kn_alg *alg)
+{
+    return prov_make(label, &(kn_key_spec){.alg = alg});
+}
+
+EVP_PKEY *prov_alias(const prov *p, const char *label)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, "%s.alias.pem", label);
+    EVP_PKEY *pkey = prov_read_key(p, test_token_path(prov_token, name));
+    need(pkey != NULL, label);
+    return pkey;
 }
 
 void prov_store_certificate(const char *label, const char *path)
@@ -175,7 +189,7 @@ int prov_group_setup(void **state)
     make_ca();
     kn_ctx *ctx = test_token_context(prov_token);
     for (size_t i = 0; i < TEST_EC_COUNT; i++) {
-        EVP_PKEY *public = generate(ctx, kn_algs[i].group, &kn_algs[i]);
+        EVP_PKEY *public = generate(ctx, kn_algs[i].group, &(kn_key_spec){.alg = &kn_algs[i]});
         prov_issue(public, kn_algs[i].group, -3600, 86400, prov_file(&kn_algs[i], "crt"));
         EVP_PKEY_free(public);
     }

@@ -80,6 +80,9 @@ void prov_issue(EVP_PKEY *public, const char *common_name, long not_before, long
 /* Makes one more key on the token, with LABEL.alias.pem and LABEL.bare.pem, and gives its public part as an
  * EVP_PKEY of the default provider. */
 EVP_PKEY *prov_generate(const char *label, const kn_alg *alg);
+EVP_PKEY *prov_make(const char *label, const kn_key_spec *spec);
+/* The key of LABEL.alias.pem. Never NULL. */
+EVP_PKEY *prov_alias(const prov *p, const char *label);
 
 /* Stores the certificate of a PEM file beside the key @label. */
 void prov_store_certificate(const char *label, const char *path);

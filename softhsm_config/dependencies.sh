@@ -14,6 +14,9 @@ packages_full="valgrind clang libclang-rt-dev"
 packages_interop="curl nginx apache2-bin haproxy stunnel4 socat lighttpd lighttpd-mod-openssl mosquitto mosquitto-clients
   postgresql postgresql-client python3 nodejs openvpn redis-server redis-tools wget git
   libengine-pkcs11-openssl libp11-dev p11-kit-modules"
+# For tests/tokens: modules and what serves them.
+packages_tokens="libtpm2-pkcs11-1 swtpm tpm2-abrmd libtss2-tcti-tabrmd0 dbus libnss3 libnss3-tools opencryptoki libopencryptoki0
+  gnome-keyring gnome-keyring-pkcs11"
 
 install_dependencies() {
   local group list package missing=""
@@ -45,9 +48,9 @@ install_dependencies() {
   local log
   log=$(mktemp)
   if (
-    # some of the interop packages are servers, which Debian starts when it installs them: not here
+    # some of the packages for interop and tokens are servers, which Debian starts when it installs them: not here
     policy=/usr/sbin/policy-rc.d
-    if [[ " $* " == *" interop "* ]] && [ ! -e $policy ]; then
+    if [[ " $* " == *" interop "* || " $* " == *" tokens "* ]] && [ ! -e $policy ]; then
       trap '$as_root rm -f $policy' EXIT
       printf '#!/bin/sh\nexit 101\n' | $as_root install -m 755 /dev/stdin $policy
     fi

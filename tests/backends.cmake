@@ -29,3 +29,8 @@ foreach(name kn_alias p11_uri)
   kn_test(fuzz_${name} LABEL fuzz SOURCES fuzz/fuzz_${name}.c $<$<NOT:$<BOOL:${KN_LIBFUZZER}>>:fuzz/fuzz_driver.c>
           LIBS kn_backends)
 endforeach()
+
+# For tests/tokens/run.sh, which is no ctest: it needs daemons, packages and a mount namespace.
+add_executable(token_tool tokens/token_tool.c)
+kn_target(token_tool)
+target_link_libraries(token_tool PRIVATE PkgConfig::P11KIT ${CMAKE_DL_LIBS})

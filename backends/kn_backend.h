@@ -7,6 +7,7 @@
 #ifndef KN_BACKEND_H
 #define KN_BACKEND_H
 
+#include "kn_attest.h"
 #include "kn_cert.h"
 #include "kn_hmac.h"
 #include "kn_key.h"
@@ -21,6 +22,16 @@ typedef struct kn_hmac_functions {
     kn_err (*inspect)(void *key, kn_custody *ret_custody);
     void (*free)(void *key);
 } kn_hmac_functions;
+
+/* TPM attestation (kn_attest.h). @uri of open may be NULL. */
+typedef struct kn_attest_functions {
+    kn_err (*open)(void *state, const char *uri, void **ret_device);
+    kn_err (*endorsement_key)(void *device, uint8_t **ret_key, size_t *ret_length);
+    kn_err (*storage_root_key)(void *device, uint8_t **ret_key, size_t *ret_length);
+    kn_err (*activate)(void *device, const uint8_t *blob, size_t length);
+    kn_err (*sign)(void *device, const uint8_t *data, size_t length, uint8_t ret_signature[KN_ATTEST_BYTES]);
+    void (*free)(void *device);
+} kn_attest_functions;
 
 typedef struct kn_backend {
     const char *scheme; /* of its URIs, without the colon */
@@ -38,6 +49,7 @@ typedef struct kn_backend {
     /* State of one context. Touches no hardware. */
     kn_err (*state_new)(const kn_config *config, void **ret_state);
     void (*state_free)(void *state);
+    void (*state_rest)(void *state); /* kn_ctx_rest(); NULL: it holds nothing */
 
     /* A key. @expected: the public key that it must have, or NULL. When @expected is given the hardware is not
      * asked before the first operation, and @ret_public is not written. */
@@ -70,7 +82,8 @@ typedef struct kn_backend {
     kn_err (*token_objects)(void *state, const char *uri,
                             void (*row)(const kn_object_info *info, void *arg), void *arg);
 
-    const kn_hmac_functions *hmac; /* NULL: has no HMAC keys */
+    const kn_hmac_functions *hmac;     /* NULL: has no HMAC keys */
+    const kn_attest_functions *attest; /* NULL: cannot attest */
 } kn_backend;
 
 extern const kn_backend *const kn_backends[]; /* ends with NULL */

@@ -51,6 +51,15 @@ void kn_ctx_unref(kn_ctx **ctx)
     free(old);
 }
 
+void kn_ctx_rest(kn_ctx *ctx)
+{
+    kn_proc_enter();
+    for (size_t i = 0; kn_backends[i]; i++)
+        if (kn_backends[i]->state_rest)
+            kn_backends[i]->state_rest(ctx->state[i]);
+    kn_proc_leave();
+}
+
 void *kn_ctx_state(kn_ctx *ctx, const kn_backend *backend)
 {
     size_t i = 0;

@@ -1,7 +1,7 @@
 /* The context: configuration, and the backends' state (modules, tokens, sessions). One for each provider
  * instance, HSM library or command.
  *
- * Units: as named. Ownership: kn_ctx_new() returns, kn_ctx_free() releases; keys keep their context alive.
+ * Units: as named. Ownership: kn_ctx_new() returns, kn_ctx_unref() releases; keys keep their context alive.
  * Errors: KN_E_CONFIG. Threads: any, after it was made. Fork: the child goes on with the parent's context;
  * sessions are opened anew at its first operation.
  */
@@ -23,5 +23,9 @@ KN_MUST_CHECK kn_err kn_ctx_new(const kn_config *config, kn_ctx **ret_ctx);
 
 kn_ctx *kn_ctx_ref(kn_ctx *ctx);
 void kn_ctx_unref(kn_ctx **ctx);
+
+/* Gives up what the context holds of its tokens and does not use at this moment: sessions and logins. The next operation
+ * takes them anew; keys stay valid. */
+void kn_ctx_rest(kn_ctx *ctx);
 
 #endif

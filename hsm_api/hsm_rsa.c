@@ -3,7 +3,8 @@
 
 #include "hsm_rsa.h"
 
-#include "hsm_state.h"
+#include "hsm_config.h"
+#include "hsm_report.h"
 #include "kn_key.h"
 #include "kn_log.h"
 
@@ -228,7 +229,6 @@ static kn_err open_key(const PKCS8_PRIV_KEY_INFO *pkcs8, kn_key **ret_key)
         err = hsm_context(&ctx);
     if (!kn_failed(err))
         err = kn_key_open(ctx, alias, ret_key);
-    kn_ctx_unref(&ctx);
     kn_alias_free(&alias);
     return err;
 }

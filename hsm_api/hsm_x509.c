@@ -1,33 +1,30 @@
 /* The X.509 interface: certificate chain, alias key, common name. */
 #include "hsm_client_data.h"
 
+#include "hsm_chain.h"
+#include "hsm_config.h"
+#include "hsm_report.h"
 #include "hsm_rsa.h"
 #include "hsm_state.h"
-#include "kn_cert.h"
 #include "kn_key.h"
-#include "kn_log.h"
 
-#include <errno.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-
-#define REGISTRATION_ID_MAX 128 /* characters; DPS documentation, "registration ID" */
 
 typedef struct hsm_x509 {
-    hsm_x509_settings settings;
+    hsm_settings settings;
 } hsm_x509;
 
 static HSM_CLIENT_HANDLE x509_create(void)
 {
     hsm_x509 *handle = calloc(1, sizeof *handle);
-    kn_err err = handle ? hsm_handle_opened(&handle->settings) : kn_fail(KN_E_NO_MEMORY, "a handle");
+    kn_err err = handle ? hsm_settings_get(&handle->settings) : kn_fail(KN_E_NO_MEMORY, "a handle");
+    if (!kn_failed(err))
+        err = hsm_handle_opened();
     if (kn_failed(err)) {
         hsm_report("hsm_client_x509_create", err);
+        if (handle)
+            hsm_settings_free(&handle->settings);
         free(handle);
         return NULL;
     }
@@ -44,126 +41,20 @@ static void x509_destroy(HSM_CLIENT_HANDLE arg)
     hsm_handle_closed();
 }
 
-/* ---- the certificate chain ---- */
-
-/* Without what stands behind a certificate: the trust settings of a TRUSTED CERTIFICATE. */
-static kn_err add_certificate(kn_certs *certs, const unsigned char *der, long length)
-{
-    const unsigned char *end = der;
-    X509 *cert = d2i_X509(NULL, &end, length);
-    if (!cert)
-        return kn_fail(KN_E_CERTIFICATE, "certificate %zu is not valid DER", certs->count + 1);
-    X509_free(cert);
-    return kn_certs_add(certs, der, (size_t)(end - der));
-}
-
-/* A damaged block is an error, also behind a good one: the SDK would go on with half a chain and say nothing. */
-static kn_err add_pem(BIO *in, kn_certs *certs)
-{
-    kn_err err = kn_success();
-    while (!kn_failed(err)) {
-        char *label = NULL, *header = NULL;
-        unsigned char *der = NULL;
-        long length = 0;
-        if (!PEM_read_bio(in, &label, &header, &der, &length)) {
-            if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
-                err = kn_fail(KN_E_CERTIFICATE, "the PEM block after certificate %zu is damaged", certs->count);
-            else if (certs->count == 0)
-                err = kn_fail(KN_E_NO_CERTIFICATE, "it has no PEM certificate");
-            break;
-        }
-        if (!strcmp(label, PEM_STRING_X509) || !strcmp(label, PEM_STRING_X509_TRUSTED))
-            err = add_certificate(certs, der, length);
-        OPENSSL_free(label);
-        OPENSSL_free(header);
-        OPENSSL_clear_free(der, (size_t)length); /* a software key may stand in the same file */
-    }
-    return err;
-}
-
-static kn_err chain_from_file(const char *path, kn_certs *ret_certs)
-{
-    BIO *in = BIO_new_file(path, "r");
-    if (!in)
-        return kn_fail(KN_E_IO, "certificate file %s: %s", path, strerror(errno));
-    kn_certs certs = {.count = 0};
-    kn_err err = add_pem(in, &certs);
-    BIO_free(in);
-    if (kn_failed(err)) {
-        kn_certs_free(&certs);
-        return kn_fail_within(err, "certificate file %s", path);
-    }
-    *ret_certs = certs;
-    return err;
-}
-
-/* From the file or URI of the setting; without one, the certificate that stands beside the key on its token. */
 static kn_err read_chain(const hsm_x509 *handle, kn_certs *ret_certs)
 {
-    if (!handle)
-        return kn_fail(KN_E_ARGUMENT, "the handle is NULL");
-    const hsm_x509_settings *s = &handle->settings;
-    kn_err err;
-    ERR_set_mark();
-    if (s->certificate && strncasecmp(s->certificate, "pkcs11:", 7)) {
-        err = chain_from_file(s->certificate, ret_certs);
-    } else if (s->certificate) {
-        err = kn_cert_read_chain(s->ctx, s->certificate, ret_certs);
-    } else if (s->key) {
-        kn_alias *alias = NULL;
-        err = kn_alias_from_argument(s->key, &alias);
-        if (!kn_failed(err))
-            err = kn_cert_read_chain(s->ctx, kn_alias_uri(alias), ret_certs);
-        kn_alias_free(&alias);
-    } else {
-        err = kn_fail(KN_E_CONFIG, "neither a key nor a certificate is configured for the device");
-    }
-    ERR_pop_to_mark();
-    return err;
-}
-
-static kn_err leaf_of(const kn_certs *certs, X509 **ret_leaf)
-{
-    const unsigned char *der = certs->cert[0].der;
-    ERR_set_mark();
-    *ret_leaf = d2i_X509(NULL, &der, (long)certs->cert[0].length);
-    ERR_pop_to_mark();
-    return *ret_leaf ? kn_success() : kn_fail(KN_E_MISMATCH, "the first certificate is not valid DER");
-}
-
-static void warn_of_validity(const X509 *cert)
-{
-    if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
-        kn_log(KN_LOG_WARN, "the device certificate has expired: the service will refuse it; renew it");
-    else if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
-        kn_log(KN_LOG_WARN, "the device certificate is not valid yet: check the clock of this machine");
+    return handle ? hsm_chain_read(&handle->settings, ret_certs) : kn_fail(KN_E_ARGUMENT, "the handle is NULL");
 }
 
 static char *x509_get_cert(HSM_CLIENT_HANDLE arg)
 {
     kn_certs certs = {.count = 0};
-    X509 *leaf = NULL;
     char *text = NULL;
-    BIO *out = NULL;
     kn_err err = read_chain(arg, &certs);
-    if (!kn_failed(err))
-        err = leaf_of(&certs, &leaf);
-    if (kn_failed(err))
-        goto out;
-    warn_of_validity(leaf);
-    err = kn_fail(KN_E_NO_MEMORY, "the certificate chain");
-    out = BIO_new(BIO_s_mem());
-    for (size_t i = 0; i < certs.count; i++)
-        if (!out || !PEM_write_bio(out, PEM_STRING_X509, "", certs.cert[i].der, (long)certs.cert[i].length))
-            goto out;
-    char *bytes;
-    long length = BIO_get_mem_data(out, &bytes);
-    text = strndup(bytes, (size_t)length); /* the SDK releases it with free() */
-    if (text)
-        err = kn_success();
-out:
-    BIO_free(out);
-    X509_free(leaf);
+    if (!kn_failed(err)) {
+        hsm_chain_warn(&certs);
+        err = hsm_chain_pem(&certs, &text);
+    }
     kn_certs_free(&certs);
     if (kn_failed(err))
         hsm_report("hsm_client_get_cert", err);
@@ -182,42 +73,66 @@ static kn_err check_match(const hsm_x509 *handle, const kn_key *key)
         err = kn_public_from_certificate(certs.cert[0].der, certs.cert[0].length, &certified);
     if (!kn_failed(err) && !kn_public_equal(&certified, kn_key_public(key))) {
         char shown[256];
-        kn_uri_redact(handle->settings.key, shown, sizeof shown);
+        kn_uri_redact(handle->settings.value[HSM_KEY], shown, sizeof shown);
         err = kn_fail(KN_E_MISMATCH, "the first certificate of the chain is of another key than %s", shown);
     }
     kn_certs_free(&certs);
     return err;
 }
 
-static kn_err make_alias_pem(const hsm_x509 *handle, char **ret_pem)
+/* Opened by the URI alone, so that the token is asked now and an error is told here, not in a handshake. */
+static kn_err open_key(kn_ctx *ctx, const kn_alias *given, kn_key **ret_key)
+{
+    kn_alias *bare = NULL;
+    kn_key *key = NULL;
+    kn_err err = kn_alias_new(kn_alias_uri(given), NULL, &bare);
+    if (!kn_failed(err))
+        err = kn_key_open(ctx, bare, &key);
+    if (err.code == KN_E_NO_PUBLIC && kn_alias_public(given))
+        err = kn_key_open(ctx, given, &key); /* a token that has the private key only */
+    if (!kn_failed(err) && kn_alias_public(given) && !kn_public_equal(kn_alias_public(given), kn_key_public(key)))
+        err = kn_fail(KN_E_KEY_CHANGED, "the alias carries another public key than the token");
+    kn_alias_free(&bare);
+    if (kn_failed(err))
+        kn_key_unref(&key);
+    else
+        *ret_key = key;
+    return err;
+}
+
+/* What the SDK gets: the alias in the form that OpenSSL, and what the SDK does with a key of this type, can take. */
+static kn_err key_text(const kn_alias *alias, const char *form, char **ret_text)
+{
+    if (form && !strcmp(form, "uri")) {
+        char *uri = strdup(kn_alias_uri(alias));
+        if (!uri)
+            return kn_fail(KN_E_NO_MEMORY, "the URI of the key");
+        *ret_text = uri;
+        return kn_success();
+    }
+    return kn_alias_public(alias)->alg->type == KN_KEY_RSA ? hsm_rsa_pem(alias, ret_text)
+                                                           : kn_alias_to_pem(alias, ret_text);
+}
+
+static kn_err make_key_text(const hsm_x509 *handle, char **ret_text)
 {
     if (!handle)
         return kn_fail(KN_E_ARGUMENT, "the handle is NULL");
-    const hsm_x509_settings *s = &handle->settings;
-    kn_alias *given = NULL, *alias = NULL, *bare = NULL;
+    const hsm_settings *s = &handle->settings;
+    kn_alias *given = NULL, *alias = NULL;
     kn_key *key = NULL;
-    if (!s->key)
+    if (!s->value[HSM_KEY])
         return kn_fail(KN_E_CONFIG, "no key is configured for the device");
-    kn_err err = kn_alias_from_argument(s->key, &given);
-    /* Opened by the URI alone, so that the token is asked now and an error is told here, not in a handshake. */
+    kn_err err = kn_alias_from_argument(s->value[HSM_KEY], &given);
     if (!kn_failed(err))
-        err = kn_alias_new(kn_alias_uri(given), NULL, &bare);
-    if (!kn_failed(err))
-        err = kn_key_open(s->ctx, bare, &key);
-    if (err.code == KN_E_NO_PUBLIC && kn_alias_public(given))
-        err = kn_key_open(s->ctx, given, &key); /* a token that has the private key only */
-    if (!kn_failed(err) && kn_alias_public(given) && !kn_public_equal(kn_alias_public(given), kn_key_public(key)))
-        err = kn_fail(KN_E_KEY_CHANGED, "the alias carries another public key than the token");
+        err = open_key(s->ctx, given, &key);
     if (!kn_failed(err))
         err = check_match(handle, key);
     if (!kn_failed(err))
         err = kn_alias_complete(s->ctx, kn_alias_uri(given), kn_key_public(key), &alias);
-    if (!kn_failed(err) && kn_key_public(key)->alg->type == KN_KEY_RSA)
-        err = hsm_rsa_pem(alias, ret_pem);
-    else if (!kn_failed(err))
-        err = kn_alias_to_pem(alias, ret_pem);
+    if (!kn_failed(err))
+        err = key_text(alias, s->value[HSM_KEY_FORM], ret_text);
     kn_key_unref(&key);
-    kn_alias_free(&bare);
     kn_alias_free(&given);
     kn_alias_free(&alias);
     return err;
@@ -225,56 +140,40 @@ static kn_err make_alias_pem(const hsm_x509 *handle, char **ret_pem)
 
 static char *x509_get_key(HSM_CLIENT_HANDLE arg)
 {
-    char *pem = NULL;
-    kn_err err = make_alias_pem(arg, &pem);
+    char *text = NULL;
+    kn_err err = make_key_text(arg, &text);
     if (kn_failed(err))
         hsm_report("hsm_client_get_key", err);
-    return pem;
+    return text;
 }
 
 /* ---- the common name ---- */
 
-static bool is_registration_id(const char *id, size_t length)
+static kn_err registration_id(const hsm_x509 *handle, char **ret_name)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:";
-    if (length == 0 || length > REGISTRATION_ID_MAX || strspn(id, allowed) != length)
-        return false;
-    return !strchr("._:", id[length - 1]);
-}
-
-static kn_err common_name(const X509 *leaf, char **ret_name)
-{
-    const X509_NAME *subject = X509_get_subject_name(leaf);
-    int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
-    if (at < 0)
-        return kn_fail(KN_E_CERTIFICATE, "the device certificate has no common name");
-    unsigned char *utf8 = NULL;
-    int length = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
-    kn_err err = kn_success();
-    if (length < 0 || !is_registration_id((const char *)utf8, (size_t)length))
-        err = kn_fail(KN_E_CERTIFICATE,
-                      "the common name of the device certificate cannot be a registration id, which is 1 to %d "
-                      "letters, digits and - . _ :, the last a letter, a digit or -: a certificate with another name "
-                      "is needed",
-                      REGISTRATION_ID_MAX);
-    else if (!(*ret_name = strndup((const char *)utf8, (size_t)length)))
-        err = kn_fail(KN_E_NO_MEMORY, "the common name");
-    OPENSSL_free(utf8);
+    kn_certs certs = {.count = 0};
+    char *name = NULL;
+    kn_err err = read_chain(handle, &certs);
+    if (!kn_failed(err))
+        err = hsm_chain_name(&certs, &name);
+    kn_certs_free(&certs);
+    if (kn_failed(err))
+        return err;
+    const char *configured = handle->settings.value[HSM_REGISTRATION_ID];
+    if (configured && strcmp(configured, name))
+        err = kn_fail(KN_E_CERTIFICATE, "registration_id is '%.128s', the common name of the device certificate '%s': the "
+                                        "service wants them to be the same", configured, name);
+    if (kn_failed(err))
+        free(name);
+    else
+        *ret_name = name;
     return err;
 }
 
 static char *x509_get_common_name(HSM_CLIENT_HANDLE arg)
 {
-    kn_certs certs = {.count = 0};
-    X509 *leaf = NULL;
     char *name = NULL;
-    kn_err err = read_chain(arg, &certs);
-    if (!kn_failed(err))
-        err = leaf_of(&certs, &leaf);
-    if (!kn_failed(err))
-        err = common_name(leaf, &name);
-    X509_free(leaf);
-    kn_certs_free(&certs);
+    kn_err err = registration_id(arg, &name);
     if (kn_failed(err))
         hsm_report("hsm_client_get_common_name", err);
     return name;

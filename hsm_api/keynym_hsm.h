@@ -1,9 +1,13 @@
-/* Keynym's own calls of the HSM library: how an application says which key and certificate a device has.
- * What it does not say is taken from the configuration file (keynym_hsm_load_config).
+/* Keynym's own calls of the HSM library: how an application says who a device is. What it does not say is taken from the
+ * environment, and then from the configuration file (docs/hsm.md).
  *
  * Units: sizes in bytes. Ownership: arguments are borrowed until return (the library keeps copies).
  * Errors: 0 for success; otherwise keynym_hsm_last_error() of the same thread names the cause and the next
  * step, never with a PIN in it. Threads: any; a change applies to handles that are created afterwards.
+ *
+ * Several identities in one process: each has a name, and a thread says with keynym_hsm_use() whose handles it creates next.
+ * The SDK creates a handle inside Prov_Device_LL_Create(), Prov_Device_Create() and IoTHubDeviceClient(_LL)_CreateFromDeviceAuth(),
+ * in the thread that calls them; handles that exist keep their identity.
  */
 #ifndef KEYNYM_HSM_H
 #define KEYNYM_HSM_H
@@ -20,20 +24,36 @@ extern "C" {
 #define KEYNYM_HSM_API
 #endif
 
-/* What identifies the device. Each call replaces what the one before said; a member that is NULL leaves what the
- * configuration file says. */
-typedef struct keynym_hsm_x509_config {
-    const char *key;         /* alias of the private key: a pkcs11: URI, or the path of an alias PEM file */
-    const char *certificate; /* chain, leaf first: the path of a PEM file, or a pkcs11: URI (type=cert) */
-    const char *pin_source;  /* where the user PIN is, when the alias does not say: a path, credential:NAME, fd:N */
-    const char *module_path; /* PKCS#11 module to load; NULL: those that are registered with p11-kit */
-} keynym_hsm_x509_config;
+/* None of the members is a secret. NULL leaves what the environment or the configuration file says. */
+typedef struct keynym_hsm_config {
+    size_t size;                 /* of this structure: KEYNYM_HSM_CONFIG_INIT */
+    const char *key;             /* alias of the private key: a pkcs11: URI, or the path of an alias PEM file */
+    const char *certificate;     /* chain, leaf first: the path of a PEM file, or a pkcs11: URI (type=cert) */
+    const char *pin_source;      /* where the user PIN is, when the alias names none: the path of a file, ... */
+    const char *module_path;     /* PKCS#11 module to load; NULL: those that are registered with p11-kit */
+    const char *key_form;        /* what the SDK gets for the key: "alias" (the default), or "uri" for the pkcs11 engine */
+    const char *registration_id; /* symmetric key: the name of the device; X.509: must be the certificate's common name */
+    const char *symmetric_key;   /* a file with the key in base64, mode 0600, or the pkcs11: URI of an HMAC key */
+    const char *tpm;             /* which TPM attests; NULL: the one that there is */
+} keynym_hsm_config;
 
-KEYNYM_HSM_API int keynym_hsm_set_x509(const keynym_hsm_x509_config *config);
+#define KEYNYM_HSM_CONFIG_INIT                                                                                         \
+    {                                                                                                                  \
+        .size = sizeof(keynym_hsm_config)                                                                              \
+    }
 
-/* Reads section [keynym_hsm] of an OpenSSL configuration file: key, certificate, pin_source, module_path.
- * NULL: the file named by the environment variable KEYNYM_CONF, else /etc/keynym/keynym.cnf; without this call, that
- * file is read when it is there. What keynym_hsm_set_x509() says comes before the file, in whatever order they came. */
+/* Says who @identity is; NULL is the identity without a name, which threads use that said nothing. Each call replaces what
+ * the one before said of the same identity. A name is 1 to 64 letters, digits and - . _ */
+KEYNYM_HSM_API int keynym_hsm_configure(const char *identity, const keynym_hsm_config *config);
+
+/* The handles that this thread creates from now on are those of @identity, which must have been configured or be a section
+ * [keynym_hsm.IDENTITY] of the file. NULL: of the one that the environment variable KEYNYM_HSM_IDENTITY names, else of
+ * the one without a name. */
+KEYNYM_HSM_API int keynym_hsm_use(const char *identity);
+
+/* Reads an OpenSSL configuration file: section [keynym_hsm] is the identity without a name, [keynym_hsm.NAME] another one.
+ * The settings are named as the members above. NULL: the file named by the environment variable KEYNYM_CONF, else
+ * /etc/keynym/keynym.cnf; without this call, that file is read when it is there. */
 KEYNYM_HSM_API int keynym_hsm_load_config(const char *path);
 
 /* The sentence of this thread's last failure in any call of this library, "" when there was none.

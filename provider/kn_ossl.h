@@ -35,6 +35,10 @@ OSSL_provider_init_fn keynym_provider_init;
 int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in,
                             const OSSL_DISPATCH **out, void **provctx);
 
+/* From now on on @backends, which must live as long as the process does. For a built-in provider that OpenSSL keeps after
+ * OSSL_PROVIDER_unload(), before it is loaded again. */
+void keynym_provider_use(void *provctx, kn_ctx *backends);
+
 kn_ctx *kn_ossl_backends(const kn_ossl *prov);
 
 /* A child of the application's library context: its own providers, so that its choice (FIPS, say) holds. NULL: out of

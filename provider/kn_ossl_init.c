@@ -26,7 +26,7 @@ struct kn_ossl {
     OSSL_FUNC_BIO_gets_fn *bio_gets;
     OSSL_FUNC_BIO_read_ex_fn *bio_read;
     OSSL_FUNC_BIO_write_ex_fn *bio_write;
-    kn_ctx *backends;
+    _Atomic(kn_ctx *) backends;
     kn_ossl_digests *digests;
     atomic_uint after_others; /* bit set of operations whose methods of other providers are registered */
 };
@@ -264,7 +264,8 @@ static void teardown(void *provctx)
     if (!prov)
         return;
     kn_ossl_digests_free(&prov->digests);
-    kn_ctx_unref(&prov->backends);
+    kn_ctx *backends = prov->backends;
+    kn_ctx_unref(&backends);
     free(prov);
 }
 
@@ -347,6 +348,21 @@ static kn_err configure(const kn_ossl *prov, kn_config *config)
     return kn_success();
 }
 
+void keynym_provider_use(void *provctx, kn_ctx *backends)
+{
+    kn_ossl *prov = provctx;
+    kn_ctx *old = atomic_exchange(&prov->backends, kn_ctx_ref(backends));
+    kn_ctx_unref(&old); /* not the last reference: whoever is on the way to it finds it */
+}
+
+static kn_err new_backends(kn_ossl *prov, const kn_config *config)
+{
+    kn_ctx *made = NULL;
+    kn_err err = kn_ctx_new(config, &made);
+    prov->backends = made;
+    return err;
+}
+
 int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in,
                             const OSSL_DISPATCH **out, void **provctx)
 {
@@ -369,7 +385,7 @@ int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, cons
     else
         err = configure(prov, &config);
     if (!kn_failed(err) && !backends)
-        err = kn_ctx_new(&config, &prov->backends);
+        err = new_backends(prov, &config);
     if (kn_failed(err)) {
         /* Also a line: OpenSSL drops the error queue of a provider that its configuration file activates. */
         char text[KN_DETAIL_MAX + 256];

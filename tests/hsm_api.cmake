@@ -8,10 +8,24 @@ function(kn_hsm_test name label)
   add_dependencies(${name} keynym_provider keynym_hsm_shared)
 endfunction()
 
-foreach(name hsm_contract hsm_sdk)
+add_library(kn_test_empty MODULE support/p11_empty.c)
+kn_target(kn_test_empty)
+target_link_libraries(kn_test_empty PRIVATE PkgConfig::P11KIT)
+
+foreach(name hsm_contract hsm_identity hsm_sdk)
   kn_hsm_test(test_${name} contract support/hsm.c support/sdk.c support/tls_server.c)
   target_link_libraries(test_${name} PRIVATE keynym_hsm_shared)
+  add_dependencies(test_${name} kn_test_empty)
+  target_compile_definitions(test_${name} PRIVATE TEST_EMPTY_MODULE="$<TARGET_FILE:kn_test_empty>")
 endforeach()
 kn_hsm_test(test_hsm_errors integration support/hsm.c support/sdk.c)
 kn_hsm_test(test_hsm_process integration)
 target_link_libraries(test_hsm_errors PRIVATE keynym_hsm_shared)
+
+# The TPM interface with backends of the test's own in place of kn_backends.c.
+kn_test(test_hsm_tpm LABEL unit
+        SOURCES unit/test_hsm_tpm.c ${PROJECT_SOURCE_DIR}/hsm_api/hsm_tpm.c ${PROJECT_SOURCE_DIR}/backends/kn_attest.c
+                ${PROJECT_SOURCE_DIR}/backends/kn_ctx.c ${PROJECT_SOURCE_DIR}/backends/kn_err.c
+                ${PROJECT_SOURCE_DIR}/backends/kn_proc.c
+        LIBS OpenSSL::Crypto Threads::Threads)
+target_include_directories(test_hsm_tpm PRIVATE ${PROJECT_SOURCE_DIR}/hsm_api ${PROJECT_SOURCE_DIR}/backends)

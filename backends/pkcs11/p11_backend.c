@@ -11,6 +11,7 @@ const kn_backend kn_p11_backend = {
     .uri_with_label = p11_uri_with_label,
     .state_new = p11_state_new,
     .state_free = p11_state_free,
+    .state_rest = p11_state_rest,
     .key_open = p11_key_open,
     .key_generate = p11_key_generate,
     .key_free = p11_key_free,

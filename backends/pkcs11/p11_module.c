@@ -66,6 +66,18 @@ void p11_state_free(void *arg)
     free(state);
 }
 
+void p11_state_rest(void *arg)
+{
+    p11_state *state = arg;
+    if (kn_proc_exiting())
+        return;
+    (void)pthread_mutex_lock(&state->lock);
+    p11_token *token = state->tokens; /* tokens are added in front, and stay */
+    (void)pthread_mutex_unlock(&state->lock);
+    for (; token; token = token->next)
+        p11_session_drop(token, p11_session_generation(token));
+}
+
 /* Appends "NAME=VALUE" to the query, percent-encoded where RFC 7512 section 2.3 asks for it. */
 static void append_query(char *uri, const char *name, const char *value)
 {

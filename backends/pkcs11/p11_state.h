@@ -98,6 +98,7 @@ struct p11_state {
 
 kn_err p11_state_new(const kn_config *config, void **ret_state);
 void p11_state_free(void *state);
+void p11_state_rest(void *state);
 
 /* The modules that @uri allows, loaded and initialised. Needs @state->lock. */
 KN_MUST_CHECK kn_err p11_modules_for(p11_state *state, const p11_uri *uri, const p11_module **ret_modules,

@@ -203,7 +203,8 @@ static kn_exit report_success(const kn_cmd_args *args, const kn_prov_result *res
 static kn_exit set_identity(const kn_cmd_args *args)
 {
     char pin_source[KN_CMD_PATH_MAX];
-    keynym_hsm_x509_config config = {
+    keynym_hsm_config config = {
+        .size = sizeof config,
         .key = args->value[KN_OPT_KEY],
         .certificate = args->value[KN_OPT_CERT],
         .pin_source = kn_cmd_absolute(args->value[KN_OPT_PIN_SOURCE], pin_source),
@@ -213,7 +214,7 @@ static kn_exit set_identity(const kn_cmd_args *args)
     keynym_hsm_set_log(pass_hsm_line);
     if (!config.key && !config.certificate && !config.pin_source && !config.module_path)
         return KN_EXIT_OK;
-    if (keynym_hsm_set_x509(&config) == 0)
+    if (keynym_hsm_configure(NULL, &config) == 0)
         return KN_EXIT_OK;
     return kn_cmd_fail(KN_EXIT_FAILURE, WHAT, "check --key, --cert, --pin-source and --module", "%s",
                        keynym_hsm_last_error());

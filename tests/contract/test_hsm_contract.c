@@ -26,8 +26,9 @@ static void exports_exactly_what_is_documented(void **state)
     static const char *const expected[] = {
         "hsm_client_key_interface",  "hsm_client_tpm_deinit",  "hsm_client_tpm_init",
         "hsm_client_tpm_interface",  "hsm_client_x509_deinit", "hsm_client_x509_init",
-        "hsm_client_x509_interface", "keynym_hsm_last_error",  "keynym_hsm_load_config",
-        "keynym_hsm_set_log",        "keynym_hsm_set_x509",    "keynym_hsm_version"};
+        "hsm_client_x509_interface", "keynym_hsm_configure",   "keynym_hsm_last_error",
+        "keynym_hsm_load_config",    "keynym_hsm_set_log",     "keynym_hsm_sign_sas",
+        "keynym_hsm_use",            "keynym_hsm_version"};
     char line[256], type;
     size_t n = 0;
     (void)state;
@@ -375,9 +376,10 @@ static void what_the_application_says_comes_before_the_file(void **state)
     char key[96], certificate[96];
     (void)snprintf(key, sizeof key, "%s", prov_file(&kn_algs[0], "bare.pem"));
     (void)snprintf(certificate, sizeof certificate, "%s", prov_file(&kn_algs[0], "crt"));
-    const keynym_hsm_x509_config config = {.key = key,
+    const keynym_hsm_config config = {.size = sizeof config,
+                                           .key = key,
                                            .certificate = certificate}; /* the PIN comes from the file */
-    assert_int_equal(keynym_hsm_set_x509(&config), 0);
+    assert_int_equal(keynym_hsm_configure(NULL, &config), 0);
     assert_true(sdk_security_init());
     sdk_session(&kn_algs[0]);
     sdk_security_deinit();
@@ -390,8 +392,8 @@ static void a_null_member_leaves_what_the_file_says(void **state)
     hsm_listen();
     write_config("env.cnf", &kn_algs[1]);
     assert_int_equal(setenv("KEYNYM_CONF", test_token_path(prov_token, "env.cnf"), 1), 0);
-    const keynym_hsm_x509_config config = {.pin_source = prov_token->pin_file};
-    assert_int_equal(keynym_hsm_set_x509(&config), 0);
+    const keynym_hsm_config config = {.size = sizeof config, .pin_source = prov_token->pin_file};
+    assert_int_equal(keynym_hsm_configure(NULL, &config), 0);
     assert_true(sdk_security_init());
     expect_name(kn_algs[1].group);
     sdk_security_deinit();
@@ -399,7 +401,7 @@ static void a_null_member_leaves_what_the_file_says(void **state)
 
 static void a_file_can_be_loaded_at_any_time(void **state)
 {
-    static const keynym_hsm_x509_config nothing = {.key = NULL};
+    static const keynym_hsm_config nothing = {.size = sizeof nothing, .key = NULL};
     char first[96], second[96];
     (void)state;
     hsm_listen();
@@ -416,7 +418,7 @@ static void a_file_can_be_loaded_at_any_time(void **state)
     expect_name(kn_algs[2].group);
     assert_int_equal(keynym_hsm_load_config(first), 0);
     expect_name(kn_algs[2].group); /* what the application said comes before it */
-    assert_int_equal(keynym_hsm_set_x509(&nothing), 0);
+    assert_int_equal(keynym_hsm_configure(NULL, &nothing), 0);
     expect_name(kn_algs[0].group);
     sdk_security_deinit();
     hsm_expect_quiet();

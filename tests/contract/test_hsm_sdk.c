@@ -157,12 +157,13 @@ static void the_server_refuses_a_stranger(void **state)
 static void configure_shim(const char *label, char *uri, size_t size)
 {
     (void)snprintf(uri, size, "pkcs11:token=keynym;object=%s", label);
-    const keynym_hsm_x509_config config = {.key = uri,
+    const keynym_hsm_config config = {.size = sizeof config,
+                                           .key = uri,
                                            .certificate = label_file(label, "crt"),
                                            .pin_source = prov_token->pin_file,
                                            .module_path = shim_module};
     hsm_listen();
-    assert_int_equal(keynym_hsm_set_x509(&config), 0);
+    assert_int_equal(keynym_hsm_configure(NULL, &config), 0);
 }
 
 static void rsa_never_asks_for_an_unpadded_signature(void **state)

@@ -60,8 +60,8 @@ static void the_handle_is_null(void **state)
     EXPECT_FAILURE(NULL, hsm_client_get_key, "NULL");
     EXPECT_FAILURE(NULL, hsm_client_get_cert, "NULL");
     EXPECT_FAILURE(NULL, hsm_client_get_common_name, "NULL");
-    assert_int_not_equal(keynym_hsm_set_x509(NULL), 0);
-    hsm_expect_failure("keynym_hsm_set_x509", "NULL", NULL);
+    assert_int_not_equal(keynym_hsm_configure(NULL, NULL), 0);
+    hsm_expect_failure("keynym_hsm_configure", "NULL", NULL);
 }
 
 static void the_key_is_missing(void **state)
@@ -91,10 +91,10 @@ static void the_key_is_missing(void **state)
 
 static void the_module_is_missing(void **state)
 {
-    const keynym_hsm_x509_config config = {.key = "pkcs11:object=a", .module_path = "/no/such/module.so"};
+    const keynym_hsm_config config = {.size = sizeof config, .key = "pkcs11:object=a", .module_path = "/no/such/module.so"};
     (void)state;
     hsm_listen();
-    assert_int_equal(keynym_hsm_set_x509(&config), 0);
+    assert_int_equal(keynym_hsm_configure(NULL, &config), 0);
     HSM_CLIENT_HANDLE handle = create();
     EXPECT_FAILURE(handle, hsm_client_get_key, "the PKCS#11 module cannot be loaded", "/no/such/module.so");
     destroy(handle);
@@ -201,12 +201,13 @@ static void the_name_cannot_be_a_registration_id(void **state)
 static void the_pin_is_wrong(void **state)
 {
     (void)state;
-    const keynym_hsm_x509_config config = {.key = "pkcs11:token=keynym;object=prime256v1",
+    const keynym_hsm_config config = {.size = sizeof config,
+                                           .key = "pkcs11:token=keynym;object=prime256v1",
                                            .certificate = prov_file(&kn_algs[0], "crt"),
                                            .pin_source = prov_token->wrong_pin_file,
                                            .module_path = test_module};
     hsm_listen();
-    assert_int_equal(keynym_hsm_set_x509(&config), 0);
+    assert_int_equal(keynym_hsm_configure(NULL, &config), 0);
     HSM_CLIENT_HANDLE handle = create();
     for (int i = 0; i < 5; i++) { /* more often than a token forgives */
         assert_null(hsm_client_x509_interface()->hsm_client_get_key(handle));
@@ -225,11 +226,12 @@ static void the_pin_is_wrong(void **state)
 static void there_is_no_pin(void **state)
 {
     (void)state;
-    const keynym_hsm_x509_config config = {.key = "pkcs11:token=keynym;object=prime256v1",
+    const keynym_hsm_config config = {.size = sizeof config,
+                                           .key = "pkcs11:token=keynym;object=prime256v1",
                                            .certificate = prov_file(&kn_algs[0], "crt"),
                                            .module_path = test_module};
     hsm_listen();
-    assert_int_equal(keynym_hsm_set_x509(&config), 0);
+    assert_int_equal(keynym_hsm_configure(NULL, &config), 0);
     HSM_CLIENT_HANDLE handle = create();
     EXPECT_FAILURE(handle, hsm_client_get_key, "the token wants a PIN and none is configured", "pin-source");
     destroy(handle);
@@ -242,15 +244,10 @@ static void a_pin_in_the_uri_is_refused_and_not_shown(void **state)
     (void)state;
     (void)snprintf(uri, sizeof uri, "pkcs11:token=keynym;object=prime256v1?pin-value=%s&module-path=%s",
                    prov_token->pin, test_module);
-    const keynym_hsm_x509_config config = {.key = uri, .certificate = prov_file(&kn_algs[0], "crt")};
+    const keynym_hsm_config config = {.size = sizeof config, .key = uri, .certificate = prov_file(&kn_algs[0], "crt")};
     hsm_listen();
-    keynym_hsm_set_log(NULL);
-    assert_int_equal(keynym_hsm_set_x509(&config), 0);
-    HSM_CLIENT_HANDLE handle = create();
-    assert_null(hsm_client_x509_interface()->hsm_client_get_key(handle));
-    assert_null(strstr(keynym_hsm_last_error(), prov_token->pin));
-    assert_non_null(strstr(keynym_hsm_last_error(), "would hold a PIN"));
-    destroy(handle);
+    assert_int_not_equal(keynym_hsm_configure(NULL, &config), 0);
+    hsm_expect_failure("keynym_hsm_configure", "would hold a PIN", "key has pin-value", NULL);
 }
 
 static void the_certificate_has_expired(void **state)

@@ -139,8 +139,9 @@ static void load_name(void)
     BIO_free(bio);
 }
 
-int keynym_hsm_set_x509(const keynym_hsm_x509_config *config)
+int keynym_hsm_configure(const char *identity, const keynym_hsm_config *config)
 {
+    (void)identity;
     if (config->key) {
         if (load(config->key, loaded_key, sizeof loaded_key))
             return 1;

@@ -72,12 +72,13 @@ void hsm_listen(void)
 
 void hsm_configure(const char *key, const char *certificate)
 {
-    const keynym_hsm_x509_config config = {.key = key,
+    const keynym_hsm_config config = {.size = sizeof config,
+                                           .key = key,
                                            .certificate = certificate,
                                            .pin_source = prov_token->pin_file,
                                            .module_path = test_module};
     hsm_listen();
-    assert_int_equal(keynym_hsm_set_x509(&config), 0);
+    assert_int_equal(keynym_hsm_configure(NULL, &config), 0);
 }
 
 void hsm_expect_quiet(void)

@@ -214,8 +214,10 @@ static bool set_options(prov_curl *curl, const char *url)
         ok &= curl_easy_setopt(handle, CURLOPT_CAINFO, config->ca_file) == CURLE_OK;
         ok &= curl_easy_setopt(handle, CURLOPT_CAPATH, NULL) == CURLE_OK;
     }
-    if (config->proxy)
+    if (config->proxy) {
         ok &= curl_easy_setopt(handle, CURLOPT_PROXY, config->proxy) == CURLE_OK;
+        ok &= curl_easy_setopt(handle, CURLOPT_NOPROXY, "") == CURLE_OK; /* the environment's is for the environment's */
+    }
     if (config->proxy_user) {
         ok &= curl_easy_setopt(handle, CURLOPT_PROXYUSERNAME, config->proxy_user) == CURLE_OK;
         ok &= curl_easy_setopt(handle, CURLOPT_PROXYPASSWORD,

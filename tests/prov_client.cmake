@@ -22,5 +22,13 @@ foreach(area success errors limits command)
           LIBS keynym_cmd_core keynym_prov prov_fake)
 endforeach()
 
+# The two of this project against each other: the client and the emulator share no code.
+kn_test(test_prov_client_transports LABEL integration
+        SOURCES ${PROV_TESTS}/integration/test_prov_client_transports.c ${PROV_TESTS}/support/test_proxy.c
+                ${PROV_TESTS}/integration/test_dps_harness.c ${PROV_TESTS}/unit/test_dps_pki.c
+        LIBS keynym_prov prov_fake)
+target_compile_definitions(test_prov_client_transports PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>")
+add_dependencies(test_prov_client_transports keynym-dps)
+
 # The same entry point that libFuzzer calls, driven by a fixed sequence: quick, and the same on every run.
 kn_test(fuzz_prov_mqtt LABEL fuzz SOURCES ${PROV_TESTS}/fuzz/fuzz_prov_mqtt.c LIBS keynym_prov TIMEOUT 60)

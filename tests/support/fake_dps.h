@@ -22,6 +22,8 @@ typedef struct fake_pki {
     char *device_cert; /* leaf and its intermediate */
     char *device_key;
     char *other_key;
+    struct x509_st *intermediate; /* the issuer of the device's certificate, and its key */
+    struct evp_pkey_st *intermediate_key;
     char directory[64];
     char ca_file[96];
     char other_ca_file[96];
@@ -37,6 +39,8 @@ typedef enum fake_server_cert {
 #define FAKE_DEVICE_NAME "device-7"
 
 fake_pki *fake_pki_new(void);
+/* Another device: a chain as device_cert, and a key. free() both. */
+void fake_pki_device(const fake_pki *pki, const char *name, char **ret_cert, char **ret_key);
 void fake_pki_free(fake_pki *pki);
 /* The path of a new file in the directory of @pki with @text in it; free() it. */
 char *fake_pki_file(const fake_pki *pki, const char *name, const char *text);

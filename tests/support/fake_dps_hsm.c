@@ -14,6 +14,13 @@ atomic_int fake_hsm_handles;
 
 static char loaded_name[128], loaded_certificate[16384], loaded_key[16384], last_error[512];
 
+_Thread_local const fake_hsm_settings *fake_hsm_mine;
+
+static const fake_hsm_settings *now(void)
+{
+    return fake_hsm_mine ? fake_hsm_mine : &fake_hsm;
+}
+
 static char *copy(const char *text)
 {
     return text ? strdup(text) : NULL;
@@ -21,7 +28,7 @@ static char *copy(const char *text)
 
 static HSM_CLIENT_HANDLE create(void)
 {
-    if (fake_hsm.create_fails)
+    if (now()->create_fails)
         return NULL;
     atomic_fetch_add(&fake_hsm_handles, 1);
     return malloc(1);
@@ -36,24 +43,24 @@ static void destroy(HSM_CLIENT_HANDLE handle)
 static char *get_certificate(HSM_CLIENT_HANDLE handle)
 {
     (void)handle;
-    return copy(fake_hsm.certificate);
+    return copy(now()->certificate);
 }
 
 static char *get_key(HSM_CLIENT_HANDLE handle)
 {
     (void)handle;
-    return copy(fake_hsm.key);
+    return copy(now()->key);
 }
 
 static char *get_common_name(HSM_CLIENT_HANDLE handle)
 {
     (void)handle;
-    return copy(fake_hsm.common_name);
+    return copy(now()->common_name);
 }
 
 int hsm_client_x509_init(void)
 {
-    return fake_hsm.init_fails ? 1 : 0;
+    return now()->init_fails ? 1 : 0;
 }
 
 void hsm_client_x509_deinit(void)
@@ -75,7 +82,7 @@ const HSM_CLIENT_X509_INTERFACE *hsm_client_x509_interface(void)
                                                     get_common_name};
     static const HSM_CLIENT_X509_INTERFACE part = {create, destroy, get_certificate, NULL, get_common_name};
 
-    return fake_hsm.lacks_a_function ? &part : &whole;
+    return now()->lacks_a_function ? &part : &whole;
 }
 
 const HSM_CLIENT_TPM_INTERFACE *hsm_client_tpm_interface(void)
@@ -86,19 +93,19 @@ const HSM_CLIENT_TPM_INTERFACE *hsm_client_tpm_interface(void)
 static char *get_registration_name(HSM_CLIENT_HANDLE handle)
 {
     (void)handle;
-    return copy(fake_hsm.registration_name);
+    return copy(now()->registration_name);
 }
 
 static char *get_symmetric_key(HSM_CLIENT_HANDLE handle)
 {
     (void)handle;
-    return copy(fake_hsm.symmetric_key);
+    return copy(now()->symmetric_key);
 }
 
 static int set_symmetric_key_info(HSM_CLIENT_HANDLE handle, const char *name, const char *key)
 {
     (void)handle;
-    return name || key || fake_hsm.no_own_key;
+    return name || key || now()->no_own_key;
 }
 
 const HSM_CLIENT_KEY_INTERFACE *hsm_client_key_interface(void)
@@ -107,9 +114,9 @@ const HSM_CLIENT_KEY_INTERFACE *hsm_client_key_interface(void)
                                                    set_symmetric_key_info};
     static const HSM_CLIENT_KEY_INTERFACE part = {create, destroy, get_symmetric_key, get_registration_name, NULL};
 
-    if (!fake_hsm.symmetric_key)
+    if (!now()->symmetric_key)
         return NULL;
-    return fake_hsm.lacks_a_function ? &part : &whole;
+    return now()->lacks_a_function ? &part : &whole;
 }
 
 static int load(const char *path, char *text, size_t capacity)

@@ -23,6 +23,7 @@ typedef struct fake_hsm_settings {
 } fake_hsm_settings;
 
 extern fake_hsm_settings fake_hsm;
+extern _Thread_local const fake_hsm_settings *fake_hsm_mine; /* instead of it, in this thread; NULL: fake_hsm */
 extern atomic_int fake_hsm_handles; /* that are open */
 
 #endif

@@ -114,23 +114,28 @@ static void make_server(fake_pki *pki, X509 *ca, EVP_PKEY *ca_key, X509 *other_c
     EVP_PKEY_free(key);
 }
 
-static void make_device(fake_pki *pki, X509 *ca, EVP_PKEY *ca_key)
+void fake_pki_device(const fake_pki *pki, const char *name, char **ret_cert, char **ret_key)
 {
-    EVP_PKEY *intermediate_key = EVP_EC_gen("P-256"), *key = EVP_EC_gen("P-256"),
-             *other = EVP_EC_gen("P-256");
-    maker middle = {ca, ca_key, "device CA", NULL, true, -3600, 86400};
-    X509 *intermediate = make_certificate(&middle, intermediate_key);
-    maker leaf = {intermediate, intermediate_key, FAKE_DEVICE_NAME, NULL, false, -3600, 86400};
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    maker leaf = {pki->intermediate, pki->intermediate_key, name, NULL, false, -3600, 86400};
     X509 *certificate = make_certificate(&leaf, key);
 
-    pki->device_cert = pem_of(certificate, intermediate);
-    pki->device_key = pem_of_key(key);
-    pki->other_key = pem_of_key(other);
+    *ret_cert = pem_of(certificate, pki->intermediate);
+    *ret_key = pem_of_key(key);
     X509_free(certificate);
-    X509_free(intermediate);
-    EVP_PKEY_free(other);
     EVP_PKEY_free(key);
-    EVP_PKEY_free(intermediate_key);
+}
+
+static void make_device(fake_pki *pki, X509 *ca, EVP_PKEY *ca_key)
+{
+    EVP_PKEY *other = EVP_EC_gen("P-256");
+    maker middle = {ca, ca_key, "device CA", NULL, true, -3600, 86400};
+
+    pki->intermediate_key = EVP_EC_gen("P-256");
+    pki->intermediate = make_certificate(&middle, pki->intermediate_key);
+    fake_pki_device(pki, FAKE_DEVICE_NAME, &pki->device_cert, &pki->device_key);
+    pki->other_key = pem_of_key(other);
+    EVP_PKEY_free(other);
 }
 
 char *fake_pki_file(const fake_pki *pki, const char *name, const char *text)
@@ -188,5 +193,7 @@ void fake_pki_free(fake_pki *pki)
     free(pki->device_cert);
     free(pki->device_key);
     free(pki->other_key);
+    X509_free(pki->intermediate);
+    EVP_PKEY_free(pki->intermediate_key);
     free(pki);
 }

@@ -1,7 +1,7 @@
 /* DPS over MQTT 3.1.1: on TLS (port 8883), and on WebSocket (port 443). */
 #include "prov_transport.h"
 
-#include "prov_mqtt_codec.h"
+#include "prov_mqtt_client.h"
 #include "prov_mqtt_topic.h"
 #include "prov_sas.h"
 #include "prov_wire.h"
@@ -10,80 +10,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEEP_ALIVE_S        180U
-#define PING_MS             60000U /* well below the keep alive, and below the idle limits of common NATs */
-#define SUBSCRIBE_PACKET_ID 1U
-#define USER_NAME_MAX       512U
+#define USER_NAME_MAX 512U
 
 struct prov_connection {
     const prov_session *session;
-    prov_stream *stream;
-    uint16_t packet_id; /* the last one that was used; also the last request id */
-    size_t used;        /* bytes in @in */
-    uint8_t in[PROV_MQTT_PACKET_MAX];
-    uint8_t out[PROV_MQTT_PACKET_MAX];
+    prov_mqtt_client *client;
+    uint16_t request_id; /* of the last request: its packet identifier */
 };
 
-static kn_prov_code send_packet(prov_connection *mqtt, size_t size, const prov_deadline *deadline,
-                                prov_error *error)
+static void mqtt_close(prov_connection *mqtt)
 {
-    if (size == 0)
-        return prov_fail(error, KN_PROV_E_ARGUMENT, "a request of more than %u bytes", PROV_MQTT_PACKET_MAX);
-    return prov_stream_send(mqtt->stream, mqtt->out, size, deadline, error);
-}
-
-/* The packet points into @in: drop_packet() when done with it. */
-static kn_prov_code receive_packet(prov_connection *mqtt, const prov_deadline *deadline,
-                                   prov_mqtt_packet *ret_packet, prov_error *error)
-{
-    for (;;) {
-        size_t received = 0;
-        kn_prov_code code = prov_mqtt_read(mqtt->in, mqtt->used, ret_packet, error);
-
-        if (code || ret_packet->size > 0)
-            return code;
-        /* There is room: a packet that does not fit was refused at its header. */
-        code = prov_stream_recv(mqtt->stream, mqtt->in + mqtt->used, sizeof mqtt->in - mqtt->used, deadline,
-                                &received, error);
-        if (code)
-            return code;
-        mqtt->used += received;
-    }
-}
-
-static void drop_packet(prov_connection *mqtt, const prov_mqtt_packet *packet)
-{
-    mqtt->used -= packet->size;
-    memmove(mqtt->in, mqtt->in + packet->size, mqtt->used);
-}
-
-static kn_prov_code expect_packet(prov_connection *mqtt, prov_mqtt_type type, const prov_deadline *deadline,
-                                  prov_mqtt_packet *ret_packet, prov_error *error)
-{
-    kn_prov_code code = receive_packet(mqtt, deadline, ret_packet, error);
-
-    if (code)
-        return code;
-    if (ret_packet->type != type)
-        return prov_fail(error, KN_PROV_E_PROTOCOL, "an MQTT packet of type %u in %s",
-                         (unsigned)ret_packet->type, deadline->step);
-    drop_packet(mqtt, ret_packet);
-    return KN_PROV_OK;
+    prov_mqtt_client_close(&mqtt->client);
+    free(mqtt);
 }
 
 /* User name: {scope}/registrations/{id}/api-version=...&ClientVersion=..., only the version being encoded. */
-static kn_prov_code mqtt_connect(prov_connection *mqtt, prov_error *error)
+static kn_prov_code connect_mqtt(prov_connection *mqtt, const char *protocol, prov_error *error)
 {
     const prov_session *session = mqtt->session;
-    prov_deadline deadline = prov_deadline_of_step(&session->limits, "the MQTT connection (CONNACK)");
-    char user_name[USER_NAME_MAX];
+    char user_name[USER_NAME_MAX], *token = NULL;
+    prov_stream *stream = NULL;
     prov_mqtt_connect connect = {
         .client_id = session->identity->registration_id,
         .user_name = user_name,
-        .keep_alive_s = KEEP_ALIVE_S,
+        .keep_alive_s = PROV_MQTT_KEEP_ALIVE_S,
     };
-    prov_mqtt_packet packet;
-    char *token = NULL;
     kn_prov_code code = prov_session_token(session, &token, error);
 
     if (code)
@@ -92,43 +43,11 @@ static kn_prov_code mqtt_connect(prov_connection *mqtt, prov_error *error)
     (void)snprintf(user_name, sizeof user_name,
                    "%s/registrations/%s/api-version=" PROV_API_VERSION "&ClientVersion=keynym%%2F" KN_VERSION,
                    session->id_scope, session->identity->registration_id);
-    code =
-        send_packet(mqtt, prov_mqtt_write_connect(&connect, mqtt->out, sizeof mqtt->out), &deadline, error);
+    code = prov_wire_open(session, protocol, &stream, error);
+    if (code == KN_PROV_OK)
+        code = prov_mqtt_client_open(stream, &connect, &session->limits, &mqtt->client, error);
     prov_sas_free(&token);
-    if (code == KN_PROV_OK)
-        code = expect_packet(mqtt, PROV_MQTT_CONNACK, &deadline, &packet, error);
-    if (code == KN_PROV_OK && packet.return_code != 0)
-        code = prov_fail(error, KN_PROV_E_CONNECT_REFUSED, "MQTT CONNACK with return code %u, %s",
-                         packet.return_code, prov_mqtt_connack_text(packet.return_code));
     return code;
-}
-
-static kn_prov_code mqtt_subscribe(prov_connection *mqtt, prov_error *error)
-{
-    prov_deadline deadline = prov_deadline_of_step(&mqtt->session->limits, "the MQTT subscription (SUBACK)");
-    prov_mqtt_packet packet;
-    kn_prov_code code;
-
-    mqtt->packet_id = SUBSCRIBE_PACKET_ID;
-    code = send_packet(
-        mqtt,
-        prov_mqtt_write_subscribe(mqtt->packet_id, PROV_MQTT_RESPONSE_FILTER, 1, mqtt->out, sizeof mqtt->out),
-        &deadline, error);
-    if (code == KN_PROV_OK)
-        code = expect_packet(mqtt, PROV_MQTT_SUBACK, &deadline, &packet, error);
-    if (code == KN_PROV_OK && packet.packet_id != mqtt->packet_id)
-        code = prov_fail(error, KN_PROV_E_PROTOCOL, "an MQTT SUBACK for packet %u instead of %u",
-                         packet.packet_id, mqtt->packet_id);
-    if (code == KN_PROV_OK && packet.return_code > 1) /* 0x80: refused; 2 was not asked for */
-        code = prov_fail(error, KN_PROV_E_CONNECT_REFUSED, "MQTT SUBACK with return code %u",
-                         packet.return_code);
-    return code;
-}
-
-static void mqtt_close(prov_connection *mqtt)
-{
-    prov_stream_close(&mqtt->stream);
-    free(mqtt);
 }
 
 static kn_prov_code open_on(const prov_session *session, const char *protocol,
@@ -140,17 +59,14 @@ static kn_prov_code open_on(const prov_session *session, const char *protocol,
     if (!mqtt)
         return prov_fail(error, KN_PROV_E_MEMORY, "no memory for the MQTT connection");
     mqtt->session = session;
-    code = prov_wire_open(session, protocol, &mqtt->stream, error);
+    code = connect_mqtt(mqtt, protocol, error);
     if (code == KN_PROV_OK)
-        code = mqtt_connect(mqtt, error);
-    if (code == KN_PROV_OK)
-        code = mqtt_subscribe(mqtt, error);
-    if (code) {
+        code = prov_mqtt_client_subscribe(mqtt->client, PROV_MQTT_RESPONSE_FILTER, 1, error);
+    if (code)
         mqtt_close(mqtt);
-        return code;
-    }
-    *ret_connection = mqtt;
-    return KN_PROV_OK;
+    else
+        *ret_connection = mqtt;
+    return code;
 }
 
 static kn_prov_code mqtt_open(const prov_session *session, prov_connection **ret_connection,
@@ -169,19 +85,15 @@ static kn_prov_code publish_request(prov_connection *mqtt, const char *operation
                                     const prov_deadline *deadline, prov_error *error)
 {
     char topic[PROV_MQTT_TOPIC_MAX + 3 * PROV_OPERATION_ID_MAX];
-    uint32_t request_id = ++mqtt->packet_id;
-    prov_mqtt_publish publish = {.topic = topic, .qos = 1, .packet_id = mqtt->packet_id};
+    size_t size;
     kn_prov_code code;
 
-    if (mqtt->packet_id == UINT16_MAX) /* out of reach within any time limit at one request a second */
-        return prov_fail(error, KN_PROV_E_PROTOCOL, "all MQTT packet identifiers are used up");
-    publish.topic_size = operation_id ? prov_mqtt_topic_of_poll(request_id, operation_id, topic, sizeof topic)
-                                      : prov_mqtt_topic_of_register(request_id, topic, sizeof topic);
-    publish.payload = (const uint8_t *)body;
-    publish.payload_size = strlen(body);
-    code = send_packet(mqtt, prov_mqtt_write_publish(&publish, mqtt->out, sizeof mqtt->out), deadline, error);
+    mqtt->request_id = prov_mqtt_client_next_id(mqtt->client);
+    size = operation_id ? prov_mqtt_topic_of_poll(mqtt->request_id, operation_id, topic, sizeof topic)
+                        : prov_mqtt_topic_of_register(mqtt->request_id, topic, sizeof topic);
+    code = prov_mqtt_client_publish(mqtt->client, topic, size, body, strlen(body), deadline, error);
     if (code == KN_PROV_OK)
-        prov_trace(mqtt->session, "MQTT PUBLISH %s (%zu bytes)", topic, publish.payload_size);
+        prov_trace(mqtt->session, "MQTT PUBLISH %s (%zu bytes)", topic, strlen(body));
     return code;
 }
 
@@ -194,9 +106,9 @@ static kn_prov_code take_response(prov_connection *mqtt, const prov_mqtt_publish
 
     if (code)
         return code;
-    if (topic.request_id != mqtt->packet_id)
+    if (topic.request_id != mqtt->request_id)
         return prov_fail(error, KN_PROV_E_PROTOCOL, "a response with $rid=%u to the request with $rid=%u",
-                         topic.request_id, mqtt->packet_id);
+                         topic.request_id, mqtt->request_id);
     if (publish->payload_size > PROV_RESPONSE_MAX)
         return prov_fail(error, KN_PROV_E_RESPONSE, "a response of %zu bytes, %u are allowed",
                          publish->payload_size, PROV_RESPONSE_MAX);
@@ -214,76 +126,19 @@ static kn_prov_code take_response(prov_connection *mqtt, const prov_mqtt_publish
     return KN_PROV_OK;
 }
 
-/* A PUBACK or PINGRESP says nothing that is needed; a PUBACK for what was never sent is an error. */
-static kn_prov_code take_acknowledgement(const prov_connection *mqtt, const prov_mqtt_packet *packet,
-                                         prov_error *error)
-{
-    switch (packet->type) {
-    case PROV_MQTT_PINGRESP:
-        return KN_PROV_OK;
-    case PROV_MQTT_PUBACK:
-        if (packet->packet_id > SUBSCRIBE_PACKET_ID && packet->packet_id <= mqtt->packet_id)
-            return KN_PROV_OK;
-        return prov_fail(error, KN_PROV_E_PROTOCOL, "an MQTT PUBACK for packet %u, which was not sent",
-                         packet->packet_id);
-    case PROV_MQTT_CONNACK:
-    case PROV_MQTT_SUBACK:
-    case PROV_MQTT_PUBLISH:
-        break;
-    }
-    return prov_fail(error, KN_PROV_E_PROTOCOL, "an MQTT packet of type %u out of turn",
-                     (unsigned)packet->type);
-}
-
-static kn_prov_code acknowledge(prov_connection *mqtt, const prov_mqtt_publish *publish,
-                                const prov_deadline *deadline, prov_error *error)
-{
-    if (publish->qos == 0)
-        return KN_PROV_OK;
-    return send_packet(mqtt, prov_mqtt_write_puback(publish->packet_id, mqtt->out, sizeof mqtt->out),
-                       deadline, error);
-}
-
 static kn_prov_code mqtt_exchange(prov_connection *mqtt, const char *operation_id, const char *body,
                                   prov_reply *ret_reply, prov_error *error)
 {
     prov_deadline deadline = prov_deadline_of_step(&mqtt->session->limits,
                                                    operation_id ? "the answer to the status request"
                                                                 : "the answer to the registration request");
+    prov_mqtt_publish message;
     /* The published SDKs send either the body again or one blank; the service reads neither. */
     kn_prov_code code = publish_request(mqtt, operation_id, operation_id ? " " : body, &deadline, error);
 
-    while (code == KN_PROV_OK) {
-        prov_mqtt_packet packet;
-
-        code = receive_packet(mqtt, &deadline, &packet, error);
-        if (code)
-            break;
-        if (packet.type == PROV_MQTT_PUBLISH) {
-            prov_reply reply = {.status = 0};
-
-            code = take_response(mqtt, &packet.publish, &reply, error);
-            if (code == KN_PROV_OK)
-                code = acknowledge(mqtt, &packet.publish, &deadline, error);
-            if (code) {
-                free(reply.body);
-                break;
-            }
-            drop_packet(mqtt, &packet);
-            *ret_reply = reply;
-            return KN_PROV_OK;
-        }
-        code = take_acknowledgement(mqtt, &packet, error);
-        drop_packet(mqtt, &packet);
-    }
-    return code;
-}
-
-static kn_prov_code ping(prov_connection *mqtt, prov_error *error)
-{
-    prov_deadline deadline = prov_deadline_of_step(&mqtt->session->limits, "the MQTT keep-alive");
-
-    return send_packet(mqtt, prov_mqtt_write_pingreq(mqtt->out, sizeof mqtt->out), &deadline, error);
+    if (code == KN_PROV_OK)
+        code = prov_mqtt_client_receive(mqtt->client, &deadline, &message, error);
+    return code ? code : take_response(mqtt, &message, ret_reply, error);
 }
 
 /* Reads on during the pause: a late PUBACK is taken, and a server that closes is noticed at once. */
@@ -292,36 +147,19 @@ static kn_prov_code mqtt_pause(prov_connection *mqtt, uint32_t pause_ms, prov_er
     kn_prov_code code = KN_PROV_OK;
 
     while (code == KN_PROV_OK && pause_ms > 0) {
-        uint32_t slice_ms = pause_ms > PING_MS ? PING_MS : pause_ms;
+        uint32_t slice_ms = pause_ms > PROV_MQTT_PING_MS ? PROV_MQTT_PING_MS : pause_ms;
         prov_deadline deadline = prov_deadline_of_pause(&mqtt->session->limits, slice_ms);
-        prov_mqtt_packet packet;
+        prov_mqtt_publish message;
 
-        while ((code = receive_packet(mqtt, &deadline, &packet, error)) == KN_PROV_OK) {
-            code = take_acknowledgement(mqtt, &packet, error);
-            drop_packet(mqtt, &packet);
-            if (code)
-                return code;
-        }
+        code = prov_mqtt_client_receive(mqtt->client, &deadline, &message, error);
+        if (code == KN_PROV_OK)
+            return prov_fail(error, KN_PROV_E_PROTOCOL, "an MQTT message that nothing had asked for");
         if (code != KN_PROV_E_TIMEOUT)
             return code;
         pause_ms -= slice_ms;
-        code = pause_ms > 0 ? ping(mqtt, error) : KN_PROV_OK;
+        code = pause_ms > 0 ? prov_mqtt_client_ping(mqtt->client, error) : KN_PROV_OK;
     }
     return code;
-}
-
-/* Says goodbye as section 3.14 asks, for at most a second: the outcome of the registration stands already. */
-static void mqtt_leave(prov_connection *mqtt)
-{
-    prov_limits limits = prov_limits_start(1000, 1000, NULL);
-    prov_deadline deadline = prov_deadline_of_step(&limits, "the MQTT farewell");
-    prov_error ignored;
-    kn_prov_code code =
-        send_packet(mqtt, prov_mqtt_write_disconnect(mqtt->out, sizeof mqtt->out), &deadline, &ignored);
-
-    if (code)
-        prov_trace(mqtt->session, "MQTT DISCONNECT was not sent: %s", ignored.detail);
-    mqtt_close(mqtt);
 }
 
 const prov_transport prov_transport_mqtt = {
@@ -331,7 +169,7 @@ const prov_transport prov_transport_mqtt = {
     .open = mqtt_open,
     .exchange = mqtt_exchange,
     .pause = mqtt_pause,
-    .close = mqtt_leave,
+    .close = mqtt_close,
 };
 
 const prov_transport prov_transport_mqtt_ws = {
@@ -341,5 +179,5 @@ const prov_transport prov_transport_mqtt_ws = {
     .open = mqtt_ws_open,
     .exchange = mqtt_exchange,
     .pause = mqtt_pause,
-    .close = mqtt_leave,
+    .close = mqtt_close,
 };

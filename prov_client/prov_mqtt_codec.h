@@ -16,7 +16,7 @@
 #define PROV_MQTT_TOPIC_MAX  512U
 #define PROV_MQTT_HEADER_MAX 5U
 
-/* Section 3.1. Clean session, no will. */
+/* Section 3.1. A clean session, no will. */
 typedef struct prov_mqtt_connect {
     const char *client_id;
     const char *user_name;

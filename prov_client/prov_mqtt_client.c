@@ -97,8 +97,8 @@ static kn_prov_code take_puback(prov_mqtt_client *client, uint16_t id, prov_erro
             return KN_PROV_OK;
         }
     }
-    return prov_fail(error, KN_PROV_E_PROTOCOL, "an MQTT PUBACK for packet %u, which does not wait for one",
-                     id);
+    return prov_fail(error, KN_PROV_E_PROTOCOL,
+                     "an MQTT PUBACK for packet %u, which was not sent or is acknowledged", id);
 }
 
 /* Takes one packet: messages are kept, acknowledgements noted. CONNACK and SUBACK are the caller's, when it

@@ -5,9 +5,29 @@
 #include <string.h>
 
 const dps_cmd *const dps_cmds[] = {
-    &dps_cmd_serve,         &dps_cmd_group_create,  &dps_cmd_group_list,
-    &dps_cmd_group_show,    &dps_cmd_group_delete,  &dps_cmd_group_enable,
-    &dps_cmd_group_disable, &dps_cmd_registrations, NULL,
+    &dps_cmd_serve,
+    &dps_cmd_enrollment_create,
+    &dps_cmd_enrollment_list,
+    &dps_cmd_enrollment_show,
+    &dps_cmd_enrollment_delete,
+    &dps_cmd_enrollment_enable,
+    &dps_cmd_enrollment_disable,
+    &dps_cmd_enrollment_key,
+    &dps_cmd_group_create,
+    &dps_cmd_group_list,
+    &dps_cmd_group_show,
+    &dps_cmd_group_delete,
+    &dps_cmd_group_enable,
+    &dps_cmd_group_disable,
+    &dps_cmd_group_key,
+    &dps_cmd_certificate_add,
+    &dps_cmd_certificate_list,
+    &dps_cmd_certificate_delete,
+    &dps_cmd_certificate_code,
+    &dps_cmd_certificate_verify,
+    &dps_cmd_connection_string,
+    &dps_cmd_registrations,
+    NULL,
 };
 
 static void print_overview(FILE *out)
@@ -19,10 +39,10 @@ static void print_overview(FILE *out)
           "Commands:\n",
           out);
     for (size_t i = 0; dps_cmds[i] != NULL; i++)
-        fprintf(out, "  %-16s %s\n", dps_cmds[i]->name, dps_cmds[i]->summary);
+        fprintf(out, "  %-19s %s\n", dps_cmds[i]->name, dps_cmds[i]->summary);
     fputs("\n"
-          "  --help           this text; \"keynym-dps COMMAND --help\" tells about one command\n"
-          "  --version        the version\n"
+          "  --help              this text; \"keynym-dps COMMAND --help\" tells about one command\n"
+          "  --version           the version\n"
           "\n"
           "Exit codes: 0 done, 1 failed, 2 wrong use, 3 not found, 4 conflict with what exists.\n",
           out);
@@ -143,6 +163,17 @@ static int matches(const char *name, int argc, char **argv)
     return strcmp(argv[2], space + 1) == 0 ? 2 : 0;
 }
 
+/* Whether there are commands of two words with this first one. */
+static bool has_commands(const char *word)
+{
+    size_t n = strlen(word);
+    for (size_t i = 0; dps_cmds[i] != NULL; i++) {
+        if (strncmp(dps_cmds[i]->name, word, n) == 0 && dps_cmds[i]->name[n] == ' ')
+            return true;
+    }
+    return false;
+}
+
 int dps_cmd_main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -162,11 +193,12 @@ int dps_cmd_main(int argc, char **argv)
         if (words > 0)
             return dps_cmds[i]->run(dps_cmds[i], argc - words, argv + words);
     }
-    if (strcmp(argv[1], "group") == 0 && (argc < 3 || strcmp(argv[2], "--help") == 0)) {
+    bool family = has_commands(argv[1]);
+    if (family && (argc < 3 || strcmp(argv[2], "--help") == 0)) {
         print_overview(argc < 3 ? stderr : stdout);
         return argc < 3 ? DPS_EXIT_USAGE : DPS_EXIT_OK;
     }
-    fprintf(stderr, "keynym-dps: there is no command \"%s%s%s\"; \"keynym-dps --help\" lists the commands\n",
-            argv[1], strcmp(argv[1], "group") == 0 ? " " : "", strcmp(argv[1], "group") == 0 ? argv[2] : "");
+    fprintf(stderr, "keynym-dps: there is no command \"%s%s%s\"; \"keynym-dps --help\" lists the commands\n", argv[1],
+            family ? " " : "", family ? argv[2] : "");
     return DPS_EXIT_USAGE;
 }

@@ -24,6 +24,20 @@ extern const dps_cmd dps_cmd_group_show;
 extern const dps_cmd dps_cmd_group_delete;
 extern const dps_cmd dps_cmd_group_enable;
 extern const dps_cmd dps_cmd_group_disable;
+extern const dps_cmd dps_cmd_group_key;
+extern const dps_cmd dps_cmd_enrollment_create;
+extern const dps_cmd dps_cmd_enrollment_list;
+extern const dps_cmd dps_cmd_enrollment_show;
+extern const dps_cmd dps_cmd_enrollment_delete;
+extern const dps_cmd dps_cmd_enrollment_enable;
+extern const dps_cmd dps_cmd_enrollment_disable;
+extern const dps_cmd dps_cmd_enrollment_key;
+extern const dps_cmd dps_cmd_certificate_add;
+extern const dps_cmd dps_cmd_certificate_list;
+extern const dps_cmd dps_cmd_certificate_delete;
+extern const dps_cmd dps_cmd_certificate_code;
+extern const dps_cmd dps_cmd_certificate_verify;
+extern const dps_cmd dps_cmd_connection_string;
 extern const dps_cmd dps_cmd_registrations;
 
 /* In the order of the help text; NULL-terminated. */

@@ -14,6 +14,9 @@ typedef enum dps_error {
     DPS_ERR_UNAUTHORIZED,
     DPS_ERR_REGISTRATION_UNKNOWN,
     DPS_ERR_OPERATION_UNKNOWN,
+    DPS_ERR_CONFLICT, /* it exists */
+    DPS_ERR_STALE,    /* If-Match is not its ETag */
+    DPS_ERR_THROTTLED,
     DPS_ERR_INTERNAL,
     DPS_ERR_COUNT,
 } dps_error;

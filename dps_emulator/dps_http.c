@@ -4,10 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dps_api.h"
 #include "dps_json.h"
 
 const dps_http_table dps_http_tables[] = {
     {.kind = DPS_HTTP_DEVICE, .routes = dps_http_device_routes},
+    {.kind = DPS_HTTP_SERVICE, .routes = dps_api_enrollment_routes},
+    {.kind = DPS_HTTP_SERVICE, .routes = dps_api_registration_routes},
+    {.kind = DPS_HTTP_SERVICE, .routes = dps_api_certificate_routes},
 };
 const size_t dps_http_table_count = sizeof(dps_http_tables) / sizeof(dps_http_tables[0]);
 

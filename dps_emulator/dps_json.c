@@ -96,25 +96,36 @@ static bool read_members(const cJSON *root, dps_register_body *ret_body, const c
     return true;
 }
 
+cJSON *dps_json_parse(dps_span text, const char **ret_problem)
+{
+    text = trim(text);
+    *ret_problem = "the body is not UTF-8 text, or holds a NUL";
+    if (!dps_utf8_valid((const uint8_t *)text.at, text.len) || has_nul_escape(text))
+        return NULL;
+    *ret_problem = "the body is not JSON";
+    const char *end = NULL;
+    cJSON *root = cJSON_ParseWithLengthOpts(text.at, text.len, &end, false);
+    if (root == NULL || end == text.at + text.len)
+        return root;
+    cJSON_Delete(root);
+    return NULL;
+}
+
 bool dps_json_parse_register(dps_span text, dps_register_body *ret_body, dps_error *ret_error,
                              const char **ret_problem)
 {
-    text = trim(text);
-    if (text.len == 0) {
+    if (trim(text).len == 0) {
         *ret_body = (dps_register_body){0};
         return true;
     }
     *ret_error = DPS_ERR_BAD_REQUEST;
-    *ret_problem = "the body is not UTF-8 text, or holds a NUL";
-    if (!dps_utf8_valid((const uint8_t *)text.at, text.len) || has_nul_escape(text))
-        return false;
-    *ret_problem = "the body is not a JSON object";
-    const char *end = NULL;
-    cJSON *root = cJSON_ParseWithLengthOpts(text.at, text.len, &end, false);
-    bool ok = cJSON_IsObject(root) && end == text.at + text.len;
+    cJSON *root = dps_json_parse(text, ret_problem);
+    bool ok = cJSON_IsObject(root);
     if (ok) {
         *ret_error = DPS_ERR_INVALID_ARGUMENT;
         ok = read_members(root, ret_body, ret_problem);
+    } else if (root != NULL || strstr(*ret_problem, "JSON") != NULL) {
+        *ret_problem = "the body is not a JSON object";
     }
     cJSON_Delete(root);
     return ok;

@@ -5,3 +5,11 @@ endforeach()
 foreach(name attest)
   kn_test(test_dps_${name} LABEL unit SOURCES unit/test_dps_${name}.c unit/test_dps_pki.c LIBS dps_core)
 endforeach()
+
+kn_test(test_dps_query LABEL unit SOURCES unit/test_dps_query.c LIBS dps_core PkgConfig::CJSON)
+# The real program, over HTTPS with bytes that the tests write themselves: they do not link dps_core.
+kn_test(test_dps_api LABEL contract
+        SOURCES contract/test_dps_api.c integration/test_dps_harness.c unit/test_dps_pki.c
+        LIBS PkgConfig::CJSON OpenSSL::SSL OpenSSL::Crypto)
+target_compile_definitions(test_dps_api PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>")
+add_dependencies(test_dps_api keynym-dps)

@@ -31,7 +31,9 @@ for command in $(subcommands); do
       while read -r child; do "$keynym" "$command" "$child" --help; done; } | compare "keynym-$command.1"
 done
 { "$keynym" --help; } | compare keynym.1
-{ "$dps" --help; "$dps" serve --help; "$dps" registrations --help; "$dps" group --help
-  for child in create list show delete enable disable; do "$dps" group "$child" --help; done; } | compare keynym-dps.1
+{ "$dps" --help
+  "$dps" --help | sed -n '/^Commands/,/^$/p' | sed -nE 's/^  ([a-z-]+( [a-z-]+)?)  .*/\1/p' |
+    while read -r words; do # shellcheck disable=SC2086 # one or two words
+      "$dps" $words --help; done; } | compare keynym-dps.1
 [ $wrong = 0 ] && echo "manual pages and --help agree"
 exit $wrong

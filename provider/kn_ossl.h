@@ -40,6 +40,8 @@ int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, cons
 void keynym_provider_use(void *provctx, kn_ctx *backends);
 
 kn_ctx *kn_ossl_backends(const kn_ossl *prov);
+/* The same, before a token is used: sees to it that we are not the only provider of the default library context. */
+kn_ctx *kn_ossl_backends_ready(kn_ossl *prov);
 
 /* A child of the application's library context: its own providers, so that its choice (FIPS, say) holds. NULL: out of
  * memory. */

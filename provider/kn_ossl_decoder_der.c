@@ -47,7 +47,7 @@ static int decoder_decode(void *ctx, OSSL_CORE_BIO *in, int selection, OSSL_CALL
     if (!kn_failed(err))
         err = kn_ossl_ask_pin(prov, alias, false, passphrase, passphrase_arg);
     if (!kn_failed(err))
-        err = kn_key_open(kn_ossl_backends(prov), alias, &key);
+        err = kn_key_open(kn_ossl_backends_ready(prov), alias, &key);
     kn_alias_free(&alias);
     if (kn_failed(err))
         return kn_ossl_raise(prov, err);

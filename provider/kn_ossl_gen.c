@@ -306,7 +306,7 @@ void *kn_ossl_gen_run(void *arg, OSSL_CALLBACK *progress, void *progress_arg)
     if (!kn_failed(err))
         err = uri_of(ctx, uri, sizeof uri);
     if (!kn_failed(err))
-        err = kn_key_make(kn_ossl_backends(ctx->prov), uri, &ctx->spec, &key);
+        err = kn_key_make(kn_ossl_backends_ready(ctx->prov), uri, &ctx->spec, &key);
     if (kn_failed(err)) {
         (void)kn_ossl_raise(ctx->prov, err);
         return NULL;

@@ -9,6 +9,7 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/params.h>
+#include <openssl/provider.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@ struct kn_ossl {
     OSSL_FUNC_BIO_write_ex_fn *bio_write;
     _Atomic(kn_ctx *) backends;
     kn_ossl_digests *digests;
+    atomic_bool looked_around; /* whether others are loaded */
     atomic_uint after_others; /* bit set of operations whose methods of other providers are registered */
 };
 
@@ -133,6 +135,35 @@ static bool same_libcrypto(const kn_ossl *prov)
     Dl_info core, ours;
     return prov->get_libctx && dladdr((void *)(uintptr_t)prov->get_libctx, &core) &&
            dladdr((void *)(uintptr_t)EVP_KEYMGMT_fetch, &ours) && core.dli_fbase == ours.dli_fbase;
+}
+
+/* ---- alone ----
+ *
+ * With "openssl ... -provider keynym" we are the only provider of the default library context. A token in software that shares
+ * the process's libcrypto, as SoftHSM does, then finds no digest and takes the right PIN for a wrong one; nor could OpenSSL do
+ * anything with our keys. So the default provider is loaded beside us, where there is no other one at all: what an
+ * application chose, FIPS for one, is never added to.
+ */
+
+static int count_other(OSSL_PROVIDER *provider, void *arg)
+{
+    *(unsigned *)arg += strcmp(OSSL_PROVIDER_get0_name(provider), KN_OSSL_NAME) != 0;
+    return 1;
+}
+
+kn_ctx *kn_ossl_backends_ready(kn_ossl *prov)
+{
+    unsigned others = 0;
+    if (!atomic_exchange(&prov->looked_around, true) && same_libcrypto(prov)) {
+        (void)OSSL_PROVIDER_do_all(NULL, count_other, &others);
+        if (others == 0) {
+            kn_log(KN_LOG_INFO, "no other provider is loaded: the default provider is loaded, too");
+            ERR_set_mark();
+            (void)OSSL_PROVIDER_load(NULL, "default"); /* stays, as the context does */
+            ERR_pop_to_mark();
+        }
+    }
+    return prov->backends;
 }
 
 static void register_others(kn_ossl *prov, int operation)

@@ -133,7 +133,7 @@ static void apply_search(store *ctx)
 /* *ret_key is NULL when there is none and none must be. */
 static kn_err open_key(store *ctx, kn_key **ret_key)
 {
-    kn_err err = kn_key_open(kn_ossl_backends(ctx->prov), ctx->alias, ret_key);
+    kn_err err = kn_key_open(kn_ossl_backends_ready(ctx->prov), ctx->alias, ret_key);
     if (err.code == KN_E_NO_KEY && kn_ossl_find_is_set(&ctx->find))
         return kn_success();
     if (!kn_failed(err) && !kn_ossl_find_takes_key(ctx->prov, &ctx->find, kn_key_public(*ret_key)))
@@ -199,7 +199,7 @@ static kn_err search(store *ctx, const kn_cert_query *query)
 {
     kn_cert_list all = {.count = 0};
     size_t kept = 0;
-    kn_err err = kn_cert_search(kn_ossl_backends(ctx->prov), kn_alias_uri(ctx->alias), query, &all);
+    kn_err err = kn_cert_search(kn_ossl_backends_ready(ctx->prov), kn_alias_uri(ctx->alias), query, &all);
     if (kn_failed(err))
         return err;
     for (size_t i = 0; i < all.count; i++) {

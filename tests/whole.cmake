@@ -17,6 +17,7 @@ set_target_properties(kn_errors_md PROPERTIES EXCLUDE_FROM_ALL OFF)
 kn_script(errors_md lint ${KN_LINT}/errors_md.sh ${PROJECT_SOURCE_DIR} $<TARGET_FILE:kn_errors_md>)
 
 kn_script(demo whole ${CMAKE_CURRENT_LIST_DIR}/whole/demo.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+kn_script(genpkey whole ${CMAKE_CURRENT_LIST_DIR}/whole/genpkey.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(bad_input whole ${CMAKE_CURRENT_LIST_DIR}/whole/bad_input.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(command whole ${CMAKE_CURRENT_LIST_DIR}/whole/command.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(install whole ${CMAKE_CURRENT_LIST_DIR}/whole/install.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})

@@ -195,6 +195,22 @@ static kn_err load_registered(p11_state *state)
     return kn_success();
 }
 
+/* p11-kit-proxy shows the slots of all registered modules as its own, for programs that know one module only. p11-kit
+ * refuses to load it into a process that uses p11-kit, as ours does, so the path stands for what is behind it. */
+static bool is_proxy(const char *path)
+{
+    const char *name = strrchr(path, '/');
+    return name && !strcmp(name, "/p11-kit-proxy.so");
+}
+
+static kn_err configure_registered(p11_state *state)
+{
+    kn_err err = load_registered(state);
+    for (size_t i = 0; !kn_failed(err) && i < state->module_count; i++)
+        state->modules[i].configured |= !state->modules[i].path;
+    return err;
+}
+
 static kn_err load_configured(p11_state *state)
 {
     char *paths = strdup(state->module_path), *rest = paths;
@@ -203,6 +219,10 @@ static kn_err load_configured(p11_state *state)
         p11_module *module;
         if (!*path)
             continue;
+        if (is_proxy(path)) {
+            err = configure_registered(state);
+            continue;
+        }
         err = load_path(state, path, &module);
         if (!kn_failed(err))
             module->configured = true;
@@ -228,13 +248,22 @@ kn_err p11_modules_follow_fork(p11_state *state)
     return kn_success();
 }
 
+/* Does the module count, for a URI with @name, or one that asks for all that are @registered? */
+static bool is_allowed(const p11_module *module, const char *name, bool registered)
+{
+    if (name || registered)
+        return !module->path && (!name || !strcmp(name, module->name));
+    return module->configured;
+}
+
 kn_err p11_modules_for(p11_state *state, const p11_uri *uri, const p11_module **ret_modules, size_t *ret_count)
 {
     size_t count = 0;
     kn_err err = p11_modules_follow_fork(state);
     if (kn_failed(err))
         return err;
-    if (uri && uri->module_path) {
+    bool registered = uri && uri->module_path && is_proxy(uri->module_path);
+    if (uri && uri->module_path && !registered) {
         p11_module *module = NULL;
         err = load_path(state, uri->module_path, &module);
         ret_modules[0] = module;
@@ -243,12 +272,12 @@ kn_err p11_modules_for(p11_state *state, const p11_uri *uri, const p11_module **
     }
     /* A name is one of p11-kit's, whatever else is configured. */
     const char *name = uri ? uri->module_name : NULL;
-    err = state->module_path && !name ? load_configured(state) : load_registered(state);
+    err = state->module_path && !name && !registered ? load_configured(state) : load_registered(state);
     if (kn_failed(err))
         return err;
     for (size_t i = 0; i < state->module_count; i++) {
         p11_module *module = &state->modules[i];
-        if (name ? module->path || strcmp(name, module->name) : !module->configured)
+        if (!is_allowed(module, name, registered))
             continue;
         kn_err one = initialise(module);
         if (!kn_failed(one)) {

@@ -49,8 +49,8 @@ static p11_step derive_step(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handl
     rv = fn->C_DestroyObject(call->session, secret);
     if (kn_failed(err))
         return (p11_step){.err = err};
-    if (rv != CKR_OK)
-        return (p11_step){.call = "C_DestroyObject", .rv = rv, .begun = true};
+    if (rv != CKR_OK) /* without a value, by which the derivation would be repeated */
+        return (p11_step){.err = p11_fail("C_DestroyObject", call->token->label, rv)};
     *d->ret_length = length;
     return (p11_step){.call = NULL};
 }

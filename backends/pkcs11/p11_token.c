@@ -92,6 +92,7 @@ typedef struct found {
     unsigned count;
     char seen[384]; /* labels of all tokens, or of the matching ones when there are several */
     size_t seen_length;
+    char unread[128]; /* the last slot whose token could not be read, and why */
 } found;
 
 static void note(found *f, const CK_TOKEN_INFO *info)
@@ -103,6 +104,12 @@ static void note(found *f, const CK_TOKEN_INFO *info)
                      f->seen_length ? ", " : "", label, serial);
     if (n > 0 && (size_t)n < sizeof f->seen - f->seen_length)
         f->seen_length += (size_t)n;
+}
+
+static void note_unread(found *f, CK_SLOT_ID slot, CK_RV rv)
+{
+    (void)snprintf(f->unread, sizeof f->unread, "; slot %lu cannot be read: C_GetTokenInfo: %s (0x%lx)", slot,
+                   p11_ckr_row(rv)->name, rv);
 }
 
 bool p11_slot_matches(CK_FUNCTION_LIST *fn, CK_SLOT_ID slot, const p11_uri *uri)
@@ -142,7 +149,10 @@ static kn_err search_module(p11_state *state, const p11_module *module, const p1
         return err;
     for (CK_ULONG i = 0; i < count; i++) {
         CK_TOKEN_INFO info;
-        if (module->fn->C_GetTokenInfo(slots[i], &info) != CKR_OK || !(info.flags & CKF_TOKEN_INITIALIZED))
+        CK_RV rv = module->fn->C_GetTokenInfo(slots[i], &info);
+        if (rv != CKR_OK && rv != CKR_TOKEN_NOT_PRESENT)
+            note_unread(all, slots[i], rv);
+        if (rv != CKR_OK || !(info.flags & CKF_TOKEN_INITIALIZED))
             continue; /* an empty or blank token is not an error of the others */
         note(all, &info);
         if (!p11_kit_uri_match_token_info(uri->kit, &info) || !p11_slot_matches(module->fn, slots[i], uri))
@@ -179,8 +189,8 @@ static kn_err find_locked(p11_state *state, const p11_uri *uri, p11_token **ret_
     if (match.count == 0 && kn_failed(failure) && !all.seen_length)
         return failure;
     if (match.count == 0)
-        return kn_fail(KN_E_NO_TOKEN, "%s; there is %s", wanted,
-                       all.seen_length ? all.seen : "no initialised token at all");
+        return kn_fail(KN_E_NO_TOKEN, "%s; there is %s%s", wanted,
+                       all.seen_length ? all.seen : "no initialised token at all", all.unread);
     *ret_token = match.token;
     return kn_success();
 }

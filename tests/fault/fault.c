@@ -2,6 +2,7 @@
 
 #include "support/certs.h"
 
+#include <dlfcn.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,6 +107,20 @@ void fault_works(kn_key *key)
     for (int i = 0; i < 3; i++)
         assert_ok(fault_sign(key));
     assert_int_equal(fault_done(SHIM_C_Sign), before + 3);
+}
+
+unsigned long fault_finalize_real(void)
+{
+    void *library = dlopen(test_module, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+    CK_C_GetFunctionList get;
+    CK_FUNCTION_LIST *fn = NULL;
+    assert_non_null(library);
+    *(void **)&get = dlsym(library, "C_GetFunctionList");
+    assert_int_equal(get(&fn), CKR_OK);
+    CK_RV rv = fn->C_Finalize(NULL);
+    (void)dlclose(library);
+    atomic_store(&fault_shim->sessions, 0);
+    return rv;
 }
 
 static void *work(void *arg)

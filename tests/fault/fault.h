@@ -39,6 +39,9 @@ kn_key *fault_open(kn_ctx *ctx); /* FAULT_URI; asserts */
 /* Signs once and verifies. No assertion inside: also for threads and children. */
 kn_err fault_sign(kn_key *key);
 
+/* C_Finalize by somebody who does not know of us. */
+unsigned long fault_finalize_real(void);
+
 /* The key is in order: three signatures, of which each is one C_Sign. */
 void fault_works(kn_key *key);
 

@@ -3,7 +3,6 @@
 
 #include "support/certs.h"
 
-#include <dlfcn.h>
 #include <openssl/x509.h>
 #include <stdio.h>
 #include <time.h>
@@ -195,18 +194,6 @@ static void test_operation_left_active(void **state)
     fault_row("peers", "module leaves the operation active after an error", "session dropped, the next operation works");
 }
 
-static CK_FUNCTION_LIST *real_module(void)
-{
-    void *library = dlopen(test_module, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
-    CK_C_GetFunctionList get;
-    CK_FUNCTION_LIST *fn = NULL;
-    assert_non_null(library);
-    *(void **)&get = dlsym(library, "C_GetFunctionList");
-    assert_int_equal(get(&fn), CKR_OK);
-    (void)dlclose(library);
-    return fn;
-}
-
 /* By a library that thinks it is the only user: also when two contexts share the module, and for a new load. */
 static void test_finalised_behind_our_back(void **state)
 {
@@ -214,12 +201,12 @@ static void test_finalised_behind_our_back(void **state)
     kn_ctx *other = shim_context(fault_token->pin_file);
     kn_key *second = fault_open(other), *third;
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(real_module()->C_Finalize(NULL), CKR_OK);
+        assert_int_equal(fault_finalize_real(), CKR_OK);
         logins = fault_calls(SHIM_C_Login);
         fault_works(i % 2 ? second : key);
         fault_works(i % 2 ? key : second);
         assert_true(fault_calls(SHIM_C_Login) <= logins + 2); /* one for each context */
-        assert_int_equal(real_module()->C_Finalize(NULL), CKR_OK);
+        assert_int_equal(fault_finalize_real(), CKR_OK);
         third = fault_open(ctx);
         fault_works(third);
         fault_works(second);
@@ -235,7 +222,7 @@ static void test_initialise_fails_once(void **state)
 {
     kn_key *late = NULL;
     (void)state;
-    assert_int_equal(real_module()->C_Finalize(NULL), CKR_OK);
+    assert_int_equal(fault_finalize_real(), CKR_OK);
     shim_fail(fault_shim, SHIM_C_Initialize, CKR_GENERAL_ERROR, 1);
     assert_error(KN_E_MODULE_INIT, fault_sign(key));
     assert_detail("C_Initialize: CKR_GENERAL_ERROR");
@@ -255,7 +242,7 @@ static void test_initialise_fails_once(void **state)
 static void test_initialise_fails_for_long(void **state)
 {
     (void)state;
-    assert_int_equal(real_module()->C_Finalize(NULL), CKR_OK);
+    assert_int_equal(fault_finalize_real(), CKR_OK);
     shim_fail(fault_shim, SHIM_C_Initialize, CKR_GENERAL_ERROR, 1000000);
     int64_t until = 0;
     struct timespec now;

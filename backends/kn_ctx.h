@@ -12,9 +12,18 @@
 
 typedef struct kn_ctx kn_ctx;
 
+typedef enum kn_login {
+    KN_LOGIN_WHEN_NEEDED, /* before private keys; before certificates only when they are not seen without */
+    KN_LOGIN_ALWAYS,      /* before everything */
+    KN_LOGIN_NEVER        /* somebody else in the process does it */
+} kn_login;
+
+/* What is 0 has its default. */
 typedef struct kn_config {
     const char *module_path; /* PKCS#11 modules to load, separated by ':'; NULL: those registered with p11-kit */
     const char *pin_source;  /* where the PIN is when a URI does not say; NULL: nowhere */
+    kn_login login;
+    unsigned sessions_max;    /* of one token that are open at once; 0: as many as it says, at most 1024 */
     unsigned session_wait_ms; /* how long an operation waits for a free session; 0: the default, 30,000 */
 } kn_config;
 

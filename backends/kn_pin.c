@@ -288,6 +288,11 @@ static size_t row_of(const char *source)
     return i;
 }
 
+bool kn_pin_is_source(const char *source)
+{
+    return row_of(source) < SOURCE_COUNT;
+}
+
 bool kn_pin_is_ask(const char *source)
 {
     return !strcmp(source, "ask:");

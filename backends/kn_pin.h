@@ -27,6 +27,9 @@
 
 KN_MUST_CHECK kn_err kn_pin_read(const char *source, kn_secret **ret_secret);
 
+/* Has it one of the forms? */
+bool kn_pin_is_source(const char *source);
+
 /* Is it ask: ? */
 bool kn_pin_is_ask(const char *source);
 

@@ -2,10 +2,10 @@
 
 #include "kn_log.h"
 #include "kn_ossl_digest.h"
+#include "kn_ossl_config.h"
 #include "kn_ossl_encoder.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/params.h>
@@ -348,37 +348,6 @@ static void take_core_functions(kn_ossl *prov, const OSSL_DISPATCH *in)
         }
 }
 
-/* The settings of the provider's section in openssl.cnf; docs/configuration.md. */
-static kn_err configure(const kn_ossl *prov, kn_config *config)
-{
-    char *module_path = NULL, *pin_source = NULL, *wait = NULL, *level = NULL;
-    OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_ptr("module_path", &module_path, 0),
-        OSSL_PARAM_construct_utf8_ptr("pin_source", &pin_source, 0),
-        OSSL_PARAM_construct_utf8_ptr("session_wait_ms", &wait, 0),
-        OSSL_PARAM_construct_utf8_ptr("log_level", &level, 0),
-        OSSL_PARAM_construct_end(),
-    };
-    if (!prov->get_params(prov->core, params))
-        return kn_fail(KN_E_CONFIG, "the provider's section of openssl.cnf cannot be read");
-    config->module_path = module_path;
-    config->pin_source = pin_source;
-    if (wait) {
-        char *end;
-        errno = 0;
-        unsigned long ms = strtoul(wait, &end, 10);
-        if (errno || *end || end == wait || ms > 3600000)
-            return kn_fail(KN_E_CONFIG, "session_wait_ms = %.40s: a number up to 3600000 is expected", wait);
-        config->session_wait_ms = (unsigned)ms;
-    }
-    kn_log_level parsed;
-    if (level && !kn_log_level_parse(level, &parsed))
-        return kn_fail(KN_E_CONFIG, "log_level = %.40s: none, error, warn, info or debug is expected", level);
-    if (level)
-        kn_log_set_level(parsed);
-    return kn_success();
-}
-
 void keynym_provider_use(void *provctx, kn_ctx *backends)
 {
     kn_ossl *prov = provctx;
@@ -414,7 +383,7 @@ int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, cons
     if (backends)
         prov->backends = kn_ctx_ref(backends);
     else
-        err = configure(prov, &config);
+        err = kn_ossl_configure(prov->get_params, prov->core, &config);
     if (!kn_failed(err) && !backends)
         err = new_backends(prov, &config);
     if (kn_failed(err)) {

@@ -93,7 +93,8 @@ kn_err p11_cert_search(void *state, const char *text, const kn_cert_query *query
         err = p11_token_find(state, uri, &token);
     if (!kn_failed(err)) {
         search s = {.uri = uri, .query = query, .list = ret_list};
-        const p11_task task = {.uri = query->login ? uri : NULL, .step = search_step, .arg = &s};
+        bool login = query->login || token->state->login == KN_LOGIN_ALWAYS;
+        const p11_task task = {.uri = login ? uri : NULL, .step = search_step, .arg = &s};
         err = p11_run(token, &task);
     }
     p11_uri_free(&uri);

@@ -223,7 +223,7 @@ kn_err p11_token_wants_pin(void *arg, const char *text, bool unprompted, bool *r
     if (!kn_failed(err) && token) {
         (void)pthread_mutex_lock(&token->lock);
         wants = token->flags & CKF_LOGIN_REQUIRED && !(token->flags & CKF_PROTECTED_AUTHENTICATION_PATH) &&
-                !token->kept_pin && !token->logged_in;
+                !token->kept_pin && !token->logged_in && state->login != KN_LOGIN_NEVER;
         (void)pthread_mutex_unlock(&token->lock);
         if (wants) /* nobody types a PIN that would not be sent */
             err = check_counter(token, &flags);

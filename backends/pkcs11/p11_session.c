@@ -235,7 +235,7 @@ bool p11_session_is_user(p11_token *token, CK_SESSION_HANDLE session)
 static kn_err ensure_login(p11_token *token, const p11_uri *uri, const p11_session *session, p11_retry *ret_retry)
 {
     (void)pthread_mutex_lock(&token->lock);
-    bool believed = token->logged_in || !(token->flags & CKF_LOGIN_REQUIRED);
+    bool believed = token->logged_in || !(token->flags & CKF_LOGIN_REQUIRED) || token->state->login == KN_LOGIN_NEVER;
     if (believed)
         token->flags_fresh = false; /* they will be old when a login needs them */
     (void)pthread_mutex_unlock(&token->lock);

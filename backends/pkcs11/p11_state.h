@@ -82,7 +82,8 @@ typedef struct p11_token {
 
 struct p11_state {
     char *module_path, *pin_source;
-    unsigned session_wait_ms;
+    kn_login login;
+    unsigned sessions_max, session_wait_ms;
 
     pthread_mutex_t lock; /* guards what follows */
     unsigned fork;

@@ -58,10 +58,10 @@ static bool is_token(const p11_token *token, const p11_module *module, const CK_
 }
 
 /* Session limits of 0 (CK_EFFECTIVELY_INFINITE) and ~0 (CK_UNAVAILABLE_INFORMATION) say nothing. */
-static unsigned session_limit(const CK_TOKEN_INFO *info)
+static unsigned session_limit(const p11_state *state, const CK_TOKEN_INFO *info)
 {
     CK_ULONG stated = info->ulMaxSessionCount;
-    return stated == 0 || stated > P11_SESSIONS_MAX ? P11_SESSIONS_MAX : (unsigned)stated;
+    return stated == 0 || stated > state->sessions_max ? state->sessions_max : (unsigned)stated;
 }
 
 static p11_token *know_token(p11_state *state, const p11_module *module, CK_SLOT_ID slot,
@@ -79,8 +79,8 @@ static p11_token *know_token(p11_state *state, const p11_module *module, CK_SLOT
         token->slot = slot;
         p11_session_forget_locked(token);
     }
-    if (token->stated != session_limit(info))
-        token->stated = token->limit = session_limit(info);
+    if (token->stated != session_limit(state, info))
+        token->stated = token->limit = session_limit(state, info);
     token->flags = info->flags;
     token->flags_fresh = true;
     (void)pthread_mutex_unlock(&token->lock);

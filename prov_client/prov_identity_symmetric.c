@@ -1,8 +1,9 @@
-/* Symmetric key attestation: the key comes from the HSM library, as the Azure SDK takes it, and signs in
- * software. */
+/* Symmetric key attestation. A library that signs where the key is (keynym_hsm_sas.h) does so; from any other
+ * the key is taken out, as the Azure SDK takes it, and signs in software. */
 #include "prov_identity.h"
 
 #include "../hsm_api/hsm_client_data.h"
+#include "../hsm_api/keynym_hsm_sas.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -49,6 +50,16 @@ static kn_prov_code sign_in_software(const prov_identity *identity, const unsign
         return KN_PROV_OK;
     return prov_fail(error, KN_PROV_E_IDENTITY, "OpenSSL does not compute HMAC-SHA256");
 }
+
+static kn_prov_code sign_in_library(const prov_identity *identity, const unsigned char *data, size_t size,
+                                    unsigned char ret_mac[PROV_MAC_BYTES], prov_error *error)
+{
+    if (keynym_hsm_sign_sas(identity->hsm, data, size, ret_mac) == 0)
+        return KN_PROV_OK;
+    return prov_fail(error, KN_PROV_E_IDENTITY, "keynym_hsm_sign_sas failed");
+}
+
+_Static_assert(PROV_MAC_BYTES == KEYNYM_HSM_SAS_BYTES, "one size");
 
 /* Base64 without line breaks, as the portal shows it. */
 static bool decode_key(prov_identity *identity, const char *base64)
@@ -104,7 +115,9 @@ static kn_prov_code symmetric_open(const char *registration_id, prov_identity *r
         if (!identity.registration_id)
             code = prov_fail(error, KN_PROV_E_IDENTITY, "hsm_client_get_registration_name returned NULL");
     }
-    if (code == KN_PROV_OK)
+    if (code == KN_PROV_OK && keynym_hsm_sign_sas)
+        identity.sign = sign_in_library;
+    else if (code == KN_PROV_OK)
         code = take_key(&identity, hsm, error);
     if (code)
         symmetric_close(&identity);

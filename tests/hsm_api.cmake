@@ -29,3 +29,6 @@ kn_test(test_hsm_tpm LABEL unit
                 ${PROJECT_SOURCE_DIR}/backends/kn_proc.c
         LIBS OpenSSL::Crypto Threads::Threads)
 target_include_directories(test_hsm_tpm PRIVATE ${PROJECT_SOURCE_DIR}/hsm_api ${PROJECT_SOURCE_DIR}/backends)
+
+# How our own client takes a symmetric key.
+target_link_libraries(test_hsm_identity PRIVATE keynym_prov)

@@ -6,10 +6,12 @@
 
 #include "keynym_hsm_sas.h"
 #include "kn_hmac.h"
+#include "prov_identity.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <p11-kit/pkcs11.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -360,6 +362,42 @@ static void a_key_in_the_token(void **state)
     key->hsm_client_key_destroy(handle);
 }
 
+/* What keynym provision does with it: the key is never asked for, and the token is. */
+static void our_client_signs_in_the_token(void **state)
+{
+    unsigned char mac[PROV_MAC_BYTES], expected[EVP_MAX_MD_SIZE];
+    unsigned length = 0;
+    kn_hmac *hmac = NULL;
+    kn_secret *secret = NULL;
+    prov_identity identity;
+    prov_error error = {.detail = ""};
+    (void)state;
+    shim *s = shim_new(prov_token);
+    kn_ctx *ctx = test_token_context(prov_token);
+    assert_false(kn_failed(kn_secret_new(KEY_RAW, 32, &secret)));
+    assert_false(kn_failed(kn_hmac_import(ctx, "pkcs11:token=keynym;object=sas", secret, &hmac)));
+    kn_hmac_free(&hmac);
+    kn_secret_free(&secret);
+    kn_ctx_unref(&ctx);
+    keynym_hsm_config config = KEYNYM_HSM_CONFIG_INIT;
+    config.symmetric_key = "pkcs11:token=keynym;object=sas";
+    config.registration_id = "device-1";
+    config.pin_source = prov_token->pin_file;
+    config.module_path = shim_module;
+    hsm_listen();
+    assert_int_equal(keynym_hsm_configure(NULL, &config), 0);
+    assert_int_equal(prov_attestation_symmetric.open(NULL, &identity, &error), KN_PROV_OK);
+    assert_string_equal(identity.registration_id, "device-1");
+    assert_int_equal(identity.key_bytes, 0);
+    assert_int_equal(identity.sign(&identity, text, sizeof text, mac, &error), KN_PROV_OK);
+    assert_int_equal(atomic_load(&s->last_mechanism), CKM_SHA256_HMAC);
+    assert_non_null(HMAC(EVP_sha256(), KEY_RAW, 32, text, sizeof text, expected, &length));
+    assert_memory_equal(mac, expected, sizeof mac);
+    prov_attestation_symmetric.close(&identity);
+    shim_free(&s);
+    hsm_expect_quiet();
+}
+
 static void symmetric_keys_that_cannot_be_used(void **state)
 {
     const HSM_CLIENT_KEY_INTERFACE *key = hsm_client_key_interface();
@@ -509,6 +547,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_key_in_a_file),
         cmocka_unit_test(every_length_of_key_comes_out_as_it_went_in),
         cmocka_unit_test(a_key_in_the_token),
+        cmocka_unit_test(our_client_signs_in_the_token),
         cmocka_unit_test(symmetric_keys_that_cannot_be_used),
         cmocka_unit_test(nothing_of_the_token_is_held_after_deinit),
         cmocka_unit_test(settings_may_change_between_two_lives),

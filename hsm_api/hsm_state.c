@@ -4,10 +4,12 @@
 #include "hsm_rsa.h"
 #include "kn_ossl.h"
 
+#include <dlfcn.h>
 #include <openssl/err.h>
 #include <openssl/provider.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 static struct {
     pthread_mutex_t lock;
@@ -29,11 +31,21 @@ static int init_provider(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in, 
     return done;
 }
 
+/* OpenSSL keeps functions of ours until the process ends. The shared library is linked so that it stays; the static one may
+ * be part of a plug-in that is closed. */
+static void stay(void)
+{
+    Dl_info ours;
+    if (dladdr((void *)(uintptr_t)stay, &ours) && ours.dli_fname)
+        (void)dlopen(ours.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE); /* fails for a program itself, which stays */
+}
+
 /* Needs the lock. */
 static kn_err load_provider(void)
 {
     if (hsm.provider)
         return kn_success();
+    stay();
     kn_err err = hsm_rsa_start();
     if (!kn_failed(err))
         err = hsm_context(&context_of_provider);

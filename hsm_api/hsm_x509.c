@@ -3,6 +3,7 @@
 
 #include "hsm_chain.h"
 #include "hsm_config.h"
+#include "hsm_engine.h"
 #include "hsm_report.h"
 #include "hsm_rsa.h"
 #include "hsm_state.h"
@@ -103,13 +104,8 @@ static kn_err open_key(kn_ctx *ctx, const kn_alias *given, kn_key **ret_key)
 /* What the SDK gets: the alias in the form that OpenSSL, and what the SDK does with a key of this type, can take. */
 static kn_err key_text(const kn_alias *alias, const char *form, char **ret_text)
 {
-    if (form && !strcmp(form, "uri")) {
-        char *uri = strdup(kn_alias_uri(alias));
-        if (!uri)
-            return kn_fail(KN_E_NO_MEMORY, "the URI of the key");
-        *ret_text = uri;
-        return kn_success();
-    }
+    if (form && !strcmp(form, "uri"))
+        return hsm_engine_uri(kn_alias_uri(alias), ret_text);
     return kn_alias_public(alias)->alg->type == KN_KEY_RSA ? hsm_rsa_pem(alias, ret_text)
                                                            : kn_alias_to_pem(alias, ret_text);
 }

@@ -32,3 +32,27 @@ target_include_directories(test_hsm_tpm PRIVATE ${PROJECT_SOURCE_DIR}/hsm_api ${
 
 # How our own client takes a symmetric key.
 target_link_libraries(test_hsm_identity PRIVATE keynym_prov)
+
+# Two plug-ins, each with the static library in it.
+foreach(name a b)
+  add_library(kn_test_copy_${name} MODULE support/copy.c)
+  kn_target(kn_test_copy_${name})
+  target_link_libraries(kn_test_copy_${name} PRIVATE keynym_hsm_static)
+  target_link_options(kn_test_copy_${name} PRIVATE -Wl,-Bsymbolic)
+endforeach()
+# sdk.c is compiled against the shared library's symbols, so the test has those as well and uses none of them
+kn_hsm_test(test_hsm_copies contract support/sdk.c)
+target_link_libraries(test_hsm_copies PRIVATE keynym_hsm_shared)
+target_compile_definitions(test_hsm_copies PRIVATE KEYNYM_COPY_A="$<TARGET_FILE:kn_test_copy_a>"
+                                                   KEYNYM_COPY_B="$<TARGET_FILE:kn_test_copy_b>")
+add_dependencies(test_hsm_copies kn_test_copy_a kn_test_copy_b)
+
+kn_test(test_hsm_engine LABEL unit SOURCES unit/test_hsm_engine.c ${PROJECT_SOURCE_DIR}/hsm_api/hsm_engine.c
+        LIBS kn_backends)
+target_include_directories(test_hsm_engine PRIVATE ${PROJECT_SOURCE_DIR}/hsm_api)
+
+# With Debian's libengine-pkcs11-openssl.
+kn_test(test_hsm_libp11 LABEL contract
+        SOURCES contract/test_hsm_libp11.c support/hsm.c support/prov.c support/sdk.c support/tls_server.c
+        LIBS kn_test_token kn_backends keynym_hsm_shared OpenSSL::SSL ${CMAKE_DL_LIBS})
+target_compile_definitions(test_hsm_libp11 PRIVATE KEYNYM_MODULE_DIR="$<TARGET_FILE_DIR:keynym_provider>")

@@ -21,3 +21,4 @@ kn_script(genpkey whole ${CMAKE_CURRENT_LIST_DIR}/whole/genpkey.sh ${PROJECT_SOU
 kn_script(bad_input whole ${CMAKE_CURRENT_LIST_DIR}/whole/bad_input.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(command whole ${CMAKE_CURRENT_LIST_DIR}/whole/command.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(install whole ${CMAKE_CURRENT_LIST_DIR}/whole/install.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+kn_script(link whole ${CMAKE_CURRENT_LIST_DIR}/whole/link.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})

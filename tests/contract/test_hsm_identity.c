@@ -526,6 +526,7 @@ static void the_key_as_a_uri(void **state)
     assert_non_null(key);
     assert_int_equal(strncmp(key, "pkcs11:token=keynym;object=prime256v1?", 38), 0);
     assert_non_null(strstr(key, prov_token->pin_file));
+    assert_null(strstr(key, "module-path")); /* libp11 would refuse it */
     assert_null(strstr(key, prov_token->pin));
     free(key);
     x509->hsm_client_x509_destroy(handle);

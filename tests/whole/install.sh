@@ -3,7 +3,8 @@
 . "$(dirname "$0")/lib.sh"
 DESTDIR=$work/dest cmake --install "$build" >"$work/out" 2>&1 || { cat "$work/out"; fail "the installation"; }
 installed() { find "$work/dest" -name "$1" | grep -q . || { cat "$work/out"; fail "$1 is not installed"; }; }
-for file in keynym keynym-dps keynym.so libkeynym_hsm.so libkeynym_hsm.a libkeynym_prov.a keynym_hsm.h hsm_client_data.h \
+for file in keynym keynym-dps keynym.so libkeynym_hsm.so libkeynym_hsm.a libkeynym_hsm_sdk.a libkeynym_prov.a keynym_hsm.h \
+  keynym_hsm_sas.h hsm_client_data.h keynym-hsm.pc keynym-config.cmake \
   kn_prov.h keynym.1 keynym-dps.1 keynym-provider.7; do
   installed "$file"
 done

@@ -15,6 +15,7 @@
 #include "dps_blob.h"
 #include "dps_buffer.h"
 #include "dps_peer.h"
+#include "dps_hub.h"
 #include "dps_transport.h"
 
 enum {
@@ -58,6 +59,8 @@ typedef struct dps_amqp_session {
     char scope[DPS_AMQP_ADDRESS_LEN];        /* of SASL PLAIN or TPM; with... */
     char registration[DPS_AMQP_ADDRESS_LEN]; /* ...this, whose token is below; else empty */
     char *token;
+    char hub_device[DPS_AMQP_ADDRESS_LEN]; /* whose token came to $cbs; empty: none did */
+    char *hub_token;
     unsigned links;
     bool opened; /* the peer's OPEN has come */
     bool heard;  /* something came in since the time-out was last asked about */
@@ -77,6 +80,8 @@ typedef struct dps_amqp_node {
     void (*receive)(dps_amqp_session *session, dps_amqp_link *link, pn_delivery_t *delivery);
     /* The peer gave credit, or something may be waiting. NULL: nothing is ever sent unasked. */
     void (*ready)(dps_amqp_session *session, dps_amqp_link *link);
+    /* The peer said what became of a message that was sent with a tag. NULL: everything is sent settled. */
+    void (*settled)(dps_amqp_session *session, dps_amqp_link *link, pn_delivery_t *delivery);
     size_t message_max;
 } dps_amqp_node;
 
@@ -88,9 +93,17 @@ struct dps_amqp_link {
     char second[DPS_AMQP_ADDRESS_LEN]; /* the registration id, or what is behind the device id */
     char api_version[DPS_VERSION_LEN];
     char client_version[DPS_VERSION_LEN];
+    dps_hub_device device; /* of the hub's links, once they are attached */
+    int64_t position;      /* messages, or versions of the desired properties, up to here were sent */
+    bool follows;          /* the twin's desired properties */
+    bool sends;            /* this server does, on the link */
 };
 
 extern const dps_amqp_node dps_amqp_device_node;
+extern const dps_amqp_node dps_amqp_cbs_node;
+extern const dps_amqp_node dps_amqp_events_node;
+extern const dps_amqp_node dps_amqp_messages_node;
+extern const dps_amqp_node dps_amqp_twin_node;
 
 DPS_MUST_CHECK bool dps_amqp_stream_new(const dps_transport_host *host, const dps_peer *peer,
                                         const char *transport, dps_stream *ret_stream);
@@ -102,11 +115,16 @@ void dps_amqp_sasl_free(dps_amqp_session *session);
 /* The text of the message's body: a data section, a string or a binary value; empty for anything else. */
 dps_span dps_amqp_body(pn_message_t *message);
 /* Text of the application property @name; false when it is missing, no string, or does not fit. */
+/* Keeps the correlation id of session->message (an answer's own is the request's), and clears the rest of it.
+ * @take: from which of the request's ids. False when the id is longer than 128 bytes. */
+DPS_MUST_CHECK bool dps_amqp_begin_answer(dps_amqp_session *session, bool from_message_id);
 DPS_MUST_CHECK bool dps_amqp_property(pn_message_t *message, const char *name, char *out, size_t cap);
 /* The other half of a pair: the sender of this server whose node and names are those of @link; NULL: none. */
 pn_link_t *dps_amqp_sender_for(dps_amqp_session *session, const dps_amqp_link *link);
 /* Sends session->message, settled. False: the link is full or there is no memory; the connection ends. */
 DPS_MUST_CHECK bool dps_amqp_send(dps_amqp_session *session, pn_link_t *sender);
+/* The same, not settled: the node's settled() gets the delivery, with this tag, when the peer has decided. */
+DPS_MUST_CHECK bool dps_amqp_send_tagged(dps_amqp_session *session, pn_link_t *sender, const char *tag);
 /* Settles @delivery. */
 void dps_amqp_accept(pn_delivery_t *delivery);
 void dps_amqp_reject(pn_delivery_t *delivery, int status, const char *description, unsigned retry_after_s);

@@ -24,19 +24,9 @@ static bool match(dps_amqp_session *session, const char *address, dps_amqp_link 
 static bool send_answer(dps_amqp_session *s, pn_link_t *sender, const dps_response *response)
 {
     static const char name[] = "retry-after";
-    pn_msgid_t correlation = pn_message_get_correlation_id(s->message);
-    char text[128] = "";
-    if (correlation.type == PN_STRING ||
-        correlation.type == PN_BINARY) { /* it points into what is cleared next */
-        if (correlation.u.as_bytes.size > sizeof(text))
-            return false;
-        memcpy(text, correlation.u.as_bytes.start, correlation.u.as_bytes.size);
-        correlation.u.as_bytes.start = text;
-    }
-    pn_message_clear(s->message);
+    if (!dps_amqp_begin_answer(s, false))
+        return false;
     pn_message_set_inferred(s->message, true); /* a data section: the C SDK takes nothing else */
-    if (correlation.type != PN_NULL)
-        pn_message_set_correlation_id(s->message, correlation);
     pn_data_put_binary(pn_message_body(s->message), pn_bytes(strlen(response->body), response->body));
     if (response->retry_after_s > 0) {
         pn_data_t *properties = pn_message_properties(s->message);

@@ -8,7 +8,10 @@
 
 #include "dps_log.h"
 
-static const dps_amqp_node *const nodes[] = {&dps_amqp_device_node};
+static const dps_amqp_node *const nodes[] = {
+    &dps_amqp_device_node,   &dps_amqp_cbs_node,  &dps_amqp_events_node,
+    &dps_amqp_messages_node, &dps_amqp_twin_node,
+};
 
 static void end(dps_amqp_session *s, const char *why)
 {
@@ -72,6 +75,7 @@ static dps_amqp_link *find_node(dps_amqp_session *s, pn_link_t *link)
         return NULL;
     }
     context->link = link;
+    context->sends = pn_link_is_sender(link);
     for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++) {
         if (!nodes[i]->match(s, path_of(address), context))
             continue;
@@ -146,9 +150,13 @@ static void on_delivery(dps_amqp_session *s, pn_delivery_t *delivery)
 {
     pn_link_t *link = pn_delivery_link(delivery);
     dps_amqp_link *context = pn_link_get_context(link);
-    if (pn_link_is_sender(link)) { /* everything is sent settled: the peer's word on it changes nothing */
-        if (pn_delivery_updated(delivery))
+    if (pn_link_is_sender(link)) {
+        if (pn_delivery_updated(delivery) &&
+            (pn_delivery_remote_state(delivery) != 0 || pn_delivery_settled(delivery))) {
+            if (context != NULL && context->node->settled != NULL)
+                context->node->settled(s, context, delivery);
             pn_delivery_settle(delivery);
+        }
         return;
     }
     if (context == NULL || !pn_delivery_readable(delivery))
@@ -322,6 +330,9 @@ static void free_session(void *self)
     pn_message_free(s->message);
     pn_connection_driver_destroy(&s->driver);
     dps_amqp_sasl_free(s);
+    if (s->hub_token != NULL)
+        OPENSSL_cleanse(s->hub_token, strlen(s->hub_token));
+    free(s->hub_token);
     free(s);
 }
 
@@ -378,6 +389,23 @@ dps_span dps_amqp_body(pn_message_t *message)
     return bytes.start != NULL ? (dps_span){bytes.start, bytes.size} : (dps_span){"", 0};
 }
 
+bool dps_amqp_begin_answer(dps_amqp_session *session, bool from_message_id)
+{
+    pn_msgid_t id = from_message_id ? pn_message_get_id(session->message)
+                                    : pn_message_get_correlation_id(session->message);
+    char text[128];
+    if (id.type == PN_STRING || id.type == PN_BINARY) { /* it points into what is cleared next */
+        if (id.u.as_bytes.size > sizeof(text))
+            return false;
+        memcpy(text, id.u.as_bytes.start, id.u.as_bytes.size);
+        id.u.as_bytes.start = text;
+    }
+    pn_message_clear(session->message);
+    if (id.type != PN_NULL)
+        pn_message_set_correlation_id(session->message, id);
+    return true;
+}
+
 bool dps_amqp_property(pn_message_t *message, const char *name, char *out, size_t cap)
 {
     pn_data_t *data = pn_message_properties(message);
@@ -418,7 +446,7 @@ pn_link_t *dps_amqp_sender_for(dps_amqp_session *session, const dps_amqp_link *l
     return NULL;
 }
 
-bool dps_amqp_send(dps_amqp_session *session, pn_link_t *sender)
+static bool send_message(dps_amqp_session *session, pn_link_t *sender, pn_delivery_tag_t tag, bool settled)
 {
     size_t cap = 1024;
     char *bytes = NULL;
@@ -435,16 +463,25 @@ bool dps_amqp_send(dps_amqp_session *session, pn_link_t *sender)
         bytes = malloc(cap);
         result = bytes != NULL ? pn_message_encode(session->message, bytes, &n) : PN_OUT_OF_MEMORY;
     }
-    uint64_t tag = ++session->next_tag;
-    pn_delivery_t *delivery =
-        result == 0 ? pn_delivery(sender, pn_dtag((const char *)&tag, sizeof(tag))) : NULL;
+    pn_delivery_t *delivery = result == 0 ? pn_delivery(sender, tag) : NULL;
     bool ok = delivery != NULL && pn_link_send(sender, bytes, n) == (ssize_t)n && pn_link_advance(sender);
-    if (ok) /* this pointer: after the advance the link's current delivery is another */
+    if (ok && settled) /* this pointer: after the advance the link's current delivery is another */
         pn_delivery_settle(delivery);
-    else
+    if (!ok)
         end(session, "an answer cannot be written");
     free(bytes);
     return ok;
+}
+
+bool dps_amqp_send(dps_amqp_session *session, pn_link_t *sender)
+{
+    uint64_t tag = ++session->next_tag;
+    return send_message(session, sender, pn_dtag((const char *)&tag, sizeof(tag)), true);
+}
+
+bool dps_amqp_send_tagged(dps_amqp_session *session, pn_link_t *sender, const char *tag)
+{
+    return send_message(session, sender, pn_dtag(tag, strlen(tag)), false);
 }
 
 void dps_amqp_accept(pn_delivery_t *delivery)

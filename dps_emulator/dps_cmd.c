@@ -27,6 +27,10 @@ const dps_cmd *const dps_cmds[] = {
     &dps_cmd_certificate_verify,
     &dps_cmd_connection_string,
     &dps_cmd_registrations,
+    &dps_cmd_events,
+    &dps_cmd_send,
+    &dps_cmd_twin_show,
+    &dps_cmd_twin_update,
     NULL,
 };
 

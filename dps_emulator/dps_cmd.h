@@ -39,6 +39,10 @@ extern const dps_cmd dps_cmd_certificate_code;
 extern const dps_cmd dps_cmd_certificate_verify;
 extern const dps_cmd dps_cmd_connection_string;
 extern const dps_cmd dps_cmd_registrations;
+extern const dps_cmd dps_cmd_events;
+extern const dps_cmd dps_cmd_send;
+extern const dps_cmd dps_cmd_twin_show;
+extern const dps_cmd dps_cmd_twin_update;
 
 /* In the order of the help text; NULL-terminated. */
 extern const dps_cmd *const dps_cmds[];

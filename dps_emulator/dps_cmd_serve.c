@@ -132,10 +132,18 @@ static bool prepare_tls(const serve_options *o, const dps_state *state, dps_tls_
 {
     if (o->cert != NULL)
         return dps_tls_check_own(o->cert, o->key, ret_files, fail);
-    const char *names[DPS_TLS_NAMES_MAX + 1];
+    const char *names[DPS_TLS_NAMES_MAX + DPS_HUBS_MAX + 1];
+    char hubs[DPS_HUBS_MAX][DPS_HUB_LEN];
     size_t count = 0;
     for (size_t i = 0; i < o->name_count; i++)
         names[count++] = o->names[i];
+    for (size_t i = 0; i < o->hub_count; i++) { /* "host:port" is checked before: its host is a name */
+        snprintf(hubs[i], sizeof(hubs[i]), "%s", o->hubs[i]);
+        char *colon = strrchr(hubs[i], ':');
+        if (colon != NULL && strchr(hubs[i], ':') == colon)
+            *colon = '\0';
+        names[count++] = hubs[i];
+    }
     if (!is_wildcard(o->bind) && strcmp(o->bind, "127.0.0.1") != 0 && strcmp(o->bind, "::1") != 0)
         names[count++] = o->bind;
     return dps_tls_prepare(state, names, count, ret_files, fail);
@@ -175,6 +183,7 @@ static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
     dps_store *store = NULL;
     dps_service *service = NULL;
     dps_server *server = NULL;
+    dps_hub hub = {.store = NULL};
     dps_hubs hubs = {.count = 0};
     bool ok = false;
     for (size_t i = 0; i < o->hub_count; i++) {
@@ -193,13 +202,16 @@ static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
     if (!dps_state_lock(state, fail) || !dps_state_open_store(o->dir, true, &store, fail) ||
         !prepare_tls(o, state, tls, fail) || !dps_service_new(store, &service_config, &service, fail))
         goto out;
+    if (!dps_hub_store_open(o->dir, true, &hub.store, fail))
+        goto out;
+    hub.registrations = store;
     dps_server_config server_config = {
         .bind = o->bind,
         .tls = tls,
         .connect_timeout_s = (unsigned)o->connect_timeout_s,
     };
     memcpy(server_config.ports, o->port_numbers, sizeof(server_config.ports));
-    if (!dps_server_new(service, &server_config, &server, fail) || !announce(service, server, o, tls, fail))
+    if (!dps_server_new(service, &hub, &server_config, &server, fail) || !announce(service, server, o, tls, fail))
         goto out;
     for (size_t i = 0; dps_transports[i] != NULL; i++) {
         if (dps_server_port(server, i) >= 0)
@@ -211,6 +223,7 @@ static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
 out:
     dps_server_free(&server);
     dps_service_free(&service);
+    dps_hub_store_close(&hub.store);
     dps_store_close(&store);
     free(tls);
     return ok;

@@ -12,6 +12,7 @@ const dps_http_table dps_http_tables[] = {
     {.kind = DPS_HTTP_SERVICE, .routes = dps_api_enrollment_routes},
     {.kind = DPS_HTTP_SERVICE, .routes = dps_api_registration_routes},
     {.kind = DPS_HTTP_SERVICE, .routes = dps_api_certificate_routes},
+    {.kind = DPS_HTTP_HUB, .routes = dps_http_hub_routes},
 };
 const size_t dps_http_table_count = sizeof(dps_http_tables) / sizeof(dps_http_tables[0]);
 
@@ -117,15 +118,32 @@ void dps_http_answer_error(dps_http_response *response, dps_error error, const c
 
 void dps_http_add_header(dps_http_response *response, const char *name, const char *value)
 {
-    char *kept = response->extra_count < DPS_HTTP_EXTRA_MAX ? strdup(value) : NULL;
-    if (kept != NULL)
-        response->extra[response->extra_count++] = (dps_http_extra){name, kept};
+    dps_http_add_named_header(response, "", name, value);
+}
+
+void dps_http_add_named_header(dps_http_response *response, const char *prefix, const char *name,
+                               const char *value)
+{
+    const char *allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
+    if (response->extra_count == DPS_HTTP_EXTRA_MAX || strspn(name, allowed) != strlen(name))
+        return;
+    const size_t len = strlen(prefix) + strlen(name) + 1;
+    dps_http_extra extra = {malloc(len), strdup(value)};
+    if (extra.name == NULL || extra.value == NULL) {
+        free(extra.name);
+        free(extra.value);
+        return;
+    }
+    snprintf(extra.name, len, "%s%s", prefix, name);
+    response->extra[response->extra_count++] = extra;
 }
 
 void dps_http_response_clear(dps_http_response *response)
 {
     free(response->body);
-    for (size_t i = 0; i < response->extra_count; i++)
+    for (size_t i = 0; i < response->extra_count; i++) {
+        free(response->extra[i].name);
         free(response->extra[i].value);
+    }
     *response = (dps_http_response){0};
 }

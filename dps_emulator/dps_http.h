@@ -17,7 +17,7 @@
 enum {
     DPS_HTTP_PARAMS_MAX = 4,
     DPS_HTTP_PARAM_LEN = 256, /* bytes of a decoded path segment and its NUL */
-    DPS_HTTP_EXTRA_MAX = 8,   /* header fields that a handler may set */
+    DPS_HTTP_EXTRA_MAX = 24,  /* header fields that a handler may set */
 };
 
 /* Whose API a route belongs to. */
@@ -36,7 +36,7 @@ typedef struct dps_http_request {
 } dps_http_request;
 
 typedef struct dps_http_extra {
-    const char *name; /* constant */
+    char *name;
     char *value;
 } dps_http_extra;
 
@@ -64,6 +64,7 @@ typedef struct dps_http_table {
 } dps_http_table;
 
 extern const dps_http_route dps_http_device_routes[];
+extern const dps_http_route dps_http_hub_routes[];
 
 extern const dps_http_table dps_http_tables[];
 extern const size_t dps_http_table_count;
@@ -82,6 +83,9 @@ void dps_http_answer_error(dps_http_response *response, dps_error error, const c
 void dps_http_answer_code(dps_http_response *response, int status, int error_code, const char *message);
 /* Keeps @value. Silently nothing when out of memory: the answer without the field is still true. */
 void dps_http_add_header(dps_http_response *response, const char *name, const char *value);
+/* The same with a name in two parts; a name that is no token is left out. */
+void dps_http_add_named_header(dps_http_response *response, const char *prefix, const char *name,
+                               const char *value);
 void dps_http_response_clear(dps_http_response *response);
 
 #endif

@@ -71,7 +71,7 @@ static dps_mqtt_err feed_header(dps_mqtt_reader *reader, uint8_t byte)
     reader->header_len++;
     if ((byte & 0x80) != 0)
         return reader->header_len == 5 ? DPS_MQTT_E_LENGTH : DPS_MQTT_OK; /* at most four bytes (2.2.3) */
-    if (reader->body_len > DPS_MQTT_PACKET_MAX)
+    if (reader->body_len > (reader->body_max > 0 ? reader->body_max : DPS_MQTT_PACKET_MAX))
         return DPS_MQTT_E_TOO_LARGE;
     if (reader->body_len > 0) {
         reader->body = malloc(reader->body_len);
@@ -382,7 +382,7 @@ static size_t put_length(uint8_t out[4], size_t length)
 size_t dps_mqtt_put_publish(uint8_t *out, size_t cap, const dps_mqtt_publish *publish)
 {
     size_t id_len = publish->qos > 0 ? 2 : 0;
-    if (publish->topic.len > UINT16_MAX || publish->payload.len > DPS_MQTT_PACKET_MAX)
+    if (publish->topic.len > UINT16_MAX || publish->payload.len > DPS_MQTT_PACKET_LIMIT)
         return 0;
     size_t body_len = 2 + publish->topic.len + id_len + publish->payload.len;
     uint8_t length[4];

@@ -14,8 +14,9 @@
 #include "dps_text.h"
 
 enum {
-    DPS_MQTT_PACKET_MAX = 16 * 1024, /* bytes */
-    DPS_MQTT_FILTERS_MAX = 16,       /* topic filters in one SUBSCRIBE or UNSUBSCRIBE */
+    DPS_MQTT_PACKET_MAX = 16 * 1024,    /* bytes, of the device API and before CONNECT */
+    DPS_MQTT_PACKET_LIMIT = 272 * 1024, /* bytes, of whatever is put */
+    DPS_MQTT_FILTERS_MAX = 16,          /* topic filters in one SUBSCRIBE or UNSUBSCRIBE */
 };
 
 typedef enum dps_mqtt_type {
@@ -64,6 +65,7 @@ typedef struct dps_mqtt_reader {
     size_t body_have;
     uint8_t *body;
     bool in_body;
+    size_t body_max; /* 0: DPS_MQTT_PACKET_MAX */
 } dps_mqtt_reader;
 
 /* Reads from @bytes until a packet is complete or they are used up. @ret_used says how many were taken, also

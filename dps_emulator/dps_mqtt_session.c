@@ -9,6 +9,7 @@
 #include "dps_id.h"
 #include "dps_log.h"
 #include "dps_mqtt_codec.h"
+#include "dps_mqtt_hub.h"
 #include "dps_topic.h"
 
 enum connack {
@@ -40,6 +41,8 @@ struct dps_mqtt_session {
     dps_username username; /* points into username_text */
     char *password;        /* a SAS token; NULL without one */
     size_t password_len;
+    dps_hub *hub;         /* NULL: there is none */
+    dps_mqtt_hub *at_hub; /* the user name was that of a device of the hub; else NULL */
     unsigned timeout_s;
     bool heard; /* something came in since the time-out was last asked about */
     bool subscribed;
@@ -70,6 +73,7 @@ void dps_mqtt_session_free(dps_mqtt_session **session)
     if ((*session)->password != NULL)
         OPENSSL_cleanse((*session)->password, (*session)->password_len);
     free((*session)->password);
+    free((*session)->at_hub);
     free((*session)->out);
     free(*session);
     *session = NULL;
@@ -184,6 +188,46 @@ static bool take_password(dps_mqtt_session *s, dps_span password)
     return admitted;
 }
 
+static void accept_connect(dps_mqtt_session *s, const dps_mqtt_connect *connect)
+{
+    unsigned patience_s =
+        connect->keepalive_s + (connect->keepalive_s + 1u) / 2u; /* 3.1.2.10: one and a half times */
+    s->timeout_s =
+        patience_s > 0 && patience_s < DPS_MQTT_IDLE_TIMEOUT_S ? patience_s : DPS_MQTT_IDLE_TIMEOUT_S;
+    s->state = STATE_CONNECTED;
+    dps_log(DPS_LOG_DEBUG, "%s: CONNECT as \"%.*s\", keepalive %u s", s->peer->address,
+            (int)connect->client_id.len, connect->client_id.at, connect->keepalive_s);
+    put_connack(s, CONNACK_ACCEPTED);
+}
+
+/* A device of the hub. Here the certificate is judged at once too. */
+static void connect_to_hub(dps_mqtt_session *s, const dps_mqtt_connect *connect, const dps_hub_username *user)
+{
+    char reason[DPS_MESSAGE_LEN];
+    dps_mqtt_hub *h = calloc(1, sizeof(*h));
+    if (h == NULL) {
+        close_session(s, "out of memory");
+        return;
+    }
+    *h = (dps_mqtt_hub){.hub = s->hub, .transport = s->transport};
+    if (!dps_text_equal_nocase(connect->client_id.at, connect->client_id.len, user->device.at,
+                               user->device.len)) {
+        refuse_connect(s, CONNACK_IDENTIFIER, "the client id is not the device id of the user name");
+    } else if (!dps_hub_admit(s->hub, s->peer, user->hub, user->device,
+                              connect->has_password ? connect->password : (dps_span){"", 0}, &h->device,
+                              reason)) {
+        dps_log(DPS_LOG_WARN, "%s: device \"%.*s\" refused by the hub: %s", s->peer->address,
+                (int)user->device.len, user->device.at, reason);
+        refuse_connect(s, CONNACK_NOT_AUTHORIZED, "the hub refuses the device");
+    } else {
+        s->at_hub = h;
+        s->reader.body_max = DPS_MQTT_HUB_PACKET_MAX;
+        accept_connect(s, connect);
+        return;
+    }
+    free(h);
+}
+
 static void on_connect(dps_mqtt_session *s, const dps_mqtt_frame *frame)
 {
     dps_mqtt_connect connect;
@@ -202,7 +246,12 @@ static void on_connect(dps_mqtt_session *s, const dps_mqtt_frame *frame)
     }
     memcpy(s->username_text, connect.username.at, connect.username.len);
     dps_span text = {s->username_text, connect.username.len};
+    dps_hub_username hub_user;
     dps_topic_err topic_err = dps_username_parse(text, &s->username);
+    if (topic_err == DPS_TOPIC_E_SHAPE && s->hub != NULL && dps_hub_username_parse(text, &hub_user)) {
+        connect_to_hub(s, &connect, &hub_user);
+        return;
+    }
     if (topic_err != DPS_TOPIC_OK) {
         dps_log(DPS_LOG_WARN, "%s: user name \"%.*s\": %s", s->peer->address, (int)text.len, text.at,
                 dps_topic_err_text(topic_err));
@@ -216,14 +265,7 @@ static void on_connect(dps_mqtt_session *s, const dps_mqtt_frame *frame)
     }
     if (connect.has_password && !take_password(s, connect.password))
         return;
-    unsigned patience_s =
-        connect.keepalive_s + (connect.keepalive_s + 1u) / 2u; /* 3.1.2.10: one and a half times */
-    s->timeout_s =
-        patience_s > 0 && patience_s < DPS_MQTT_IDLE_TIMEOUT_S ? patience_s : DPS_MQTT_IDLE_TIMEOUT_S;
-    s->state = STATE_CONNECTED;
-    dps_log(DPS_LOG_DEBUG, "%s: CONNECT as \"%.*s\", keepalive %u s", s->peer->address,
-            (int)connect.client_id.len, connect.client_id.at, connect.keepalive_s);
-    put_connack(s, CONNACK_ACCEPTED);
+    accept_connect(s, &connect);
 }
 
 static void on_subscribe(dps_mqtt_session *s, const dps_mqtt_frame *frame)
@@ -236,7 +278,9 @@ static void on_subscribe(dps_mqtt_session *s, const dps_mqtt_frame *frame)
     }
     uint8_t codes[DPS_MQTT_FILTERS_MAX];
     for (size_t i = 0; i < filters.count; i++) {
-        if (dps_span_is(filters.filter[i], DPS_TOPIC_RES_FILTER)) {
+        if (s->at_hub != NULL) {
+            codes[i] = dps_mqtt_hub_subscribe(s->at_hub, filters.filter[i], filters.qos[i]);
+        } else if (dps_span_is(filters.filter[i], DPS_TOPIC_RES_FILTER)) {
             codes[i] = filters.qos[i] > 1 ? 1 : filters.qos[i];
             s->subscribed = true;
             s->response_qos = codes[i];
@@ -262,12 +306,59 @@ static void on_unsubscribe(dps_mqtt_session *s, const dps_mqtt_frame *frame)
         return;
     }
     for (size_t i = 0; i < filters.count; i++) {
-        if (dps_span_is(filters.filter[i], DPS_TOPIC_RES_FILTER))
+        if (s->at_hub != NULL)
+            dps_mqtt_hub_unsubscribe(s->at_hub, filters.filter[i]);
+        else if (dps_span_is(filters.filter[i], DPS_TOPIC_RES_FILTER))
             s->subscribed = false;
     }
     uint8_t *out = reserve(s, 4);
     if (out != NULL)
         s->out_len += dps_mqtt_put_unsuback(out, 4, filters.packet_id);
+}
+
+/* Takes the next packet identifier when there is one. */
+static bool put_publish(dps_mqtt_session *s, const char *topic, dps_span payload, uint8_t qos)
+{
+    if (qos > 0 && ++s->last_packet_id == 0)
+        s->last_packet_id = 1;
+    dps_mqtt_publish publish = {
+        .topic = dps_span_of(topic),
+        .payload = payload,
+        .qos = qos,
+        .packet_id = qos > 0 ? s->last_packet_id : 0,
+    };
+    const size_t room = 1 + 4 + 2 + publish.topic.len + 2 + publish.payload.len;
+    uint8_t *out = reserve(s, room);
+    if (out == NULL)
+        return false;
+    size_t n = dps_mqtt_put_publish(out, room, &publish);
+    if (n == 0)
+        close_session(s, "an answer is larger than a packet");
+    s->out_len += n;
+    return n > 0;
+}
+
+static bool emit_publish(void *user, const char *topic, dps_span payload, uint8_t qos,
+                         uint16_t *ret_packet_id)
+{
+    dps_mqtt_session *s = user;
+    bool ok = put_publish(s, topic, payload, qos);
+    *ret_packet_id = s->last_packet_id;
+    return ok;
+}
+
+static bool has_room(void *user)
+{
+    const dps_mqtt_session *s = user;
+    return s->state == STATE_CONNECTED && s->out_len < OUTPUT_MIN;
+}
+
+/* What waits for a device of the hub goes out when the peer has read what was sent before. */
+static void wake_session(dps_mqtt_session *s)
+{
+    const dps_mqtt_emit emit = {emit_publish, has_room, s};
+    if (s->at_hub != NULL)
+        dps_mqtt_hub_wake(s->at_hub, &emit);
 }
 
 static void publish_response(dps_mqtt_session *s, dps_span rid, const dps_response *response)
@@ -284,22 +375,7 @@ static void publish_response(dps_mqtt_session *s, dps_span rid, const dps_respon
     }
     char topic[DPS_RES_TOPIC_LEN];
     dps_topic_response(topic, response->status, rid, response->retry_after_s);
-    if (s->response_qos > 0 && ++s->last_packet_id == 0)
-        s->last_packet_id = 1;
-    dps_mqtt_publish publish = {
-        .topic = dps_span_of(topic),
-        .payload = dps_span_of(response->body),
-        .qos = s->response_qos,
-        .packet_id = s->response_qos > 0 ? s->last_packet_id : 0,
-    };
-    const size_t room = 1 + 4 + 2 + publish.topic.len + 2 + publish.payload.len;
-    uint8_t *out = reserve(s, room);
-    if (out == NULL)
-        return;
-    size_t n = dps_mqtt_put_publish(out, room, &publish);
-    if (n == 0)
-        close_session(s, "an answer is larger than a packet");
-    s->out_len += n;
+    (void)put_publish(s, topic, dps_span_of(response->body), s->response_qos);
 }
 
 static void answer(dps_mqtt_session *s, dps_topic_err topic_err, const dps_topic *topic, dps_span body)
@@ -324,6 +400,20 @@ static void answer(dps_mqtt_session *s, dps_topic_err topic_err, const dps_topic
     dps_response_clear(&response);
 }
 
+/* Acknowledged only after the message is kept. */
+static void publish_to_hub(dps_mqtt_session *s, const dps_mqtt_publish *publish)
+{
+    const dps_mqtt_emit emit = {emit_publish, has_room, s};
+    const char *problem = dps_mqtt_hub_publish(s->at_hub, publish, &emit);
+    if (problem != NULL) {
+        close_session(s, problem);
+        return;
+    }
+    uint8_t *out = publish->qos == 1 ? reserve(s, 4) : NULL;
+    if (out != NULL)
+        s->out_len += dps_mqtt_put_puback(out, 4, publish->packet_id);
+}
+
 static void on_publish(dps_mqtt_session *s, const dps_mqtt_frame *frame)
 {
     dps_mqtt_publish publish;
@@ -334,6 +424,10 @@ static void on_publish(dps_mqtt_session *s, const dps_mqtt_frame *frame)
     }
     if (publish.qos == 2) {
         close_session(s, "PUBLISH with QoS 2, which the service does not support");
+        return;
+    }
+    if (s->at_hub != NULL) {
+        publish_to_hub(s, &publish);
         return;
     }
     dps_topic topic;
@@ -359,6 +453,8 @@ static void on_puback(dps_mqtt_session *s, const dps_mqtt_frame *frame)
     dps_mqtt_err err = dps_mqtt_parse_puback(frame, &packet_id);
     if (err != DPS_MQTT_OK)
         close_session(s, dps_mqtt_err_text(err));
+    else if (s->at_hub != NULL)
+        dps_mqtt_hub_acked(s->at_hub, packet_id);
     /* Nothing is resent within a connection, and sessions do not outlive it: there is nothing to forget. */
 }
 
@@ -429,6 +525,7 @@ void dps_mqtt_session_input(dps_mqtt_session *session, const uint8_t *bytes, siz
         if (complete)
             on_frame(session, &frame);
     }
+    wake_session(session);
 }
 
 static void stream_input(void *self, const uint8_t *bytes, size_t n)
@@ -444,6 +541,7 @@ static const uint8_t *stream_output(void *self, size_t *ret_n)
 static void stream_sent(void *self, size_t n)
 {
     dps_mqtt_session_sent(self, n);
+    wake_session(self);
 }
 
 static bool stream_open(const void *self)
@@ -471,6 +569,11 @@ static void stream_free(void *self)
     dps_mqtt_session_free(&session);
 }
 
+static void stream_wake(void *self)
+{
+    wake_session(self);
+}
+
 static const dps_stream_kind stream_kind = {
     .input = stream_input,
     .output = stream_output,
@@ -478,6 +581,7 @@ static const dps_stream_kind stream_kind = {
     .open = stream_open,
     .progress = stream_progress,
     .timeout_s = stream_timeout_s,
+    .wake = stream_wake,
     .free = stream_free,
 };
 
@@ -487,6 +591,7 @@ bool dps_mqtt_stream_new(const dps_transport_host *host, const dps_peer *peer, c
     dps_mqtt_session *session = dps_mqtt_session_new(host->service, peer, transport);
     if (session == NULL)
         return false;
+    session->hub = host->hub;
     *ret_stream = (dps_stream){&stream_kind, session};
     return true;
 }

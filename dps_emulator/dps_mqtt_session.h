@@ -21,8 +21,8 @@
 #include "dps_transport.h"
 
 enum {
-    DPS_MQTT_OUTPUT_MAX = 64 * 1024, /* unread answers; a peer that does not read is closed */
-    DPS_MQTT_IDLE_TIMEOUT_S = 1800,  /* for clients whose keepalive is 0 or longer than this */
+    DPS_MQTT_OUTPUT_MAX = 128 * 1024, /* unread answers; a peer that does not read is closed */
+    DPS_MQTT_IDLE_TIMEOUT_S = 1800,   /* for clients whose keepalive is 0 or longer than this */
 };
 
 typedef struct dps_mqtt_session dps_mqtt_session;

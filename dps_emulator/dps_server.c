@@ -15,6 +15,7 @@
 #include "dps_log.h"
 
 enum {
+    WATCH_MS = 200,
     FILES_MAX = 65536, /* descriptors; libwebsockets has a table of this size */
 };
 
@@ -22,6 +23,7 @@ struct dps_server {
     dps_carrier_host carrier;
     struct lws_context *context;
     struct lws_vhost *vhosts[DPS_TRANSPORTS_MAX];
+    lws_sorted_usec_list_t watch;                          /* the timer that looks for messages for devices */
     struct lws_protocols protocols[DPS_TRANSPORTS_MAX][2]; /* the transport's and the end */
 };
 
@@ -135,6 +137,17 @@ static bool listen_on(dps_server *server, size_t index, const dps_server_config 
     return true;
 }
 
+/* The administrator's commands write into the hub's database; its version tells at the price of one small
+ * read. */
+static void watch_hub(lws_sorted_usec_list_t *timer)
+{
+    dps_server *server = lws_container_of(timer, dps_server, watch);
+    dps_hub *hub = server->carrier.host.hub;
+    if (hub != NULL && dps_hub_store_changed(hub->store))
+        dps_carrier_wake_all(&server->carrier);
+    lws_sul_schedule(server->context, 0, timer, watch_hub, WATCH_MS * LWS_US_PER_MS);
+}
+
 static const struct lws_protocols signal_protocols[] = {
     {.name = "signals", .callback = on_signal_fd},
     {.name = NULL},
@@ -166,14 +179,14 @@ static bool take_signals(dps_server *server, dps_fail *fail)
     return true;
 }
 
-bool dps_server_new(dps_service *service, const dps_server_config *config, dps_server **ret_server,
-                    dps_fail *fail)
+bool dps_server_new(dps_service *service, dps_hub *hub, const dps_server_config *config,
+                    dps_server **ret_server, dps_fail *fail)
 {
     dps_server *server = calloc(1, sizeof(*server));
     if (server == NULL)
         return dps_fail_set(fail, DPS_EXIT_FAILED, "out of memory");
     server->carrier = (dps_carrier_host){
-        .host = {.service = service, .store = dps_service_store(service)},
+        .host = {.service = service, .store = dps_service_store(service), .hub = hub},
         .connect_timeout_s = config->connect_timeout_s,
     };
     lws_set_log_level(LLL_ERR | LLL_WARN, on_lws_log);
@@ -201,6 +214,7 @@ bool dps_server_new(dps_service *service, const dps_server_config *config, dps_s
         dps_server_free(&server);
         return false;
     }
+    watch_hub(&server->watch);
     *ret_server = server;
     return true;
 }

@@ -20,7 +20,7 @@ typedef struct dps_server_config {
 } dps_server_config;
 
 /* Listens when it returns true. From then on SIGTERM and SIGINT are blocked and end dps_server_run(). */
-DPS_MUST_CHECK bool dps_server_new(dps_service *service, const dps_server_config *config,
+DPS_MUST_CHECK bool dps_server_new(dps_service *service, dps_hub *hub, const dps_server_config *config,
                                    dps_server **ret_server, dps_fail *fail);
 /* The port of the transport at @index of dps_transports, or -1. */
 int dps_server_port(const dps_server *server, size_t index);

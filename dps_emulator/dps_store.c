@@ -52,6 +52,8 @@ const char *const dps_sql_texts[DPS_SQL_COUNT] = {
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,"
         " ?22, ?23, ?24, ?25, ?26)",
     [DPS_SQL_REGISTRATION_GET] = "SELECT " REGISTRATION_COLUMNS " FROM registrations WHERE id = ?1",
+    [DPS_SQL_REGISTRATION_BY_DEVICE] = "SELECT " REGISTRATION_COLUMNS " FROM registrations"
+                                       " WHERE device_id = ?1 COLLATE NOCASE ORDER BY updated_ms DESC LIMIT 1",
     [DPS_SQL_REGISTRATION_LIST] =
         "SELECT " REGISTRATION_COLUMNS " FROM registrations WHERE id > ?1 ORDER BY id",
     [DPS_SQL_REGISTRATION_DELETE] =

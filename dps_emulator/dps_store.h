@@ -177,6 +177,9 @@ DPS_MUST_CHECK dps_store_result dps_store_registration_delete(dps_store *store, 
                                                               const char *if_match);
 DPS_MUST_CHECK dps_store_result dps_store_registration_get(dps_store *store, const char *id,
                                                            dps_registration *ret_registration);
+/* The newest registration of a device id. */
+DPS_MUST_CHECK dps_store_result dps_store_registration_by_device(dps_store *store, const char *device_id,
+                                                                 dps_registration *ret_registration);
 /* @after and the order as for enrollments. */
 DPS_MUST_CHECK dps_store_result dps_store_registration_each(dps_store *store, const char *after,
                                                             bool (*each)(const dps_registration *, void *),

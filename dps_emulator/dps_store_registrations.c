@@ -186,16 +186,28 @@ dps_store_result dps_store_registration_delete(dps_store *store, const char *id,
     return dps_store_end(store, result);
 }
 
-dps_store_result dps_store_registration_get(dps_store *store, const char *id,
-                                            dps_registration *ret_registration)
+/* The one row of a statement that looks for @key. */
+static dps_store_result get_one(dps_store *store, dps_sql sql, const char *key, dps_registration *ret_registration)
 {
-    sqlite3_stmt *statement = store->statements[DPS_SQL_REGISTRATION_GET];
-    dps_store_bind_text(statement, 1, id);
+    sqlite3_stmt *statement = store->statements[sql];
+    dps_store_bind_text(statement, 1, key);
     dps_store_result result = dps_store_step(store, statement);
     if (result == DPS_STORE_OK && !read_registration(statement, ret_registration))
         result = DPS_STORE_FAILED;
     dps_store_done(statement);
     return result;
+}
+
+dps_store_result dps_store_registration_get(dps_store *store, const char *id,
+                                            dps_registration *ret_registration)
+{
+    return get_one(store, DPS_SQL_REGISTRATION_GET, id, ret_registration);
+}
+
+dps_store_result dps_store_registration_by_device(dps_store *store, const char *device_id,
+                                                  dps_registration *ret_registration)
+{
+    return get_one(store, DPS_SQL_REGISTRATION_BY_DEVICE, device_id, ret_registration);
 }
 
 dps_store_result dps_store_registration_each(dps_store *store, const char *after,

@@ -87,6 +87,7 @@ static const char schema_2[] =
     "ALTER TABLE registrations ADD COLUMN payload_out TEXT;"
     "ALTER TABLE registrations ADD COLUMN initial_twin TEXT;"
     "UPDATE registrations SET device_id = id;"
+    "CREATE INDEX registrations_by_device ON registrations (device_id COLLATE NOCASE, updated_ms);"
     "PRAGMA user_version = 2;";
 
 static bool exec(dps_store *store, const char *sql, dps_fail *fail)

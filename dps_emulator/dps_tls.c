@@ -23,7 +23,8 @@
 enum { SAN_LEN = 16 * 1024, DAY_S = 24 * 60 * 60 };
 
 static const char *const own_names[] = {"localhost", "127.0.0.1", "::1",
-                                        "global.azure-devices-provisioning.net"};
+                                        "global.azure-devices-provisioning.net",
+                                        "*.azure-devices-provisioning.net", "*.azure-devices.net"};
 
 typedef struct pair {
     X509 *cert;

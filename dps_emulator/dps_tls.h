@@ -27,7 +27,7 @@ typedef struct dps_tls_files {
 } dps_tls_files;
 
 /* Makes what is missing, expired, not for these names, or not of one piece; keeps the rest. @names are host
- * names and addresses besides the ones that every server has, at most DPS_TLS_NAMES_MAX + 1. Each has passed
+ * names and addresses besides the ones that every server has, at most DPS_TLS_NAMES_MAX, those of the hubs and one more. Each has passed
  * dps_host_valid(). */
 DPS_MUST_CHECK bool dps_tls_prepare(const dps_state *state, const char *const *names, size_t count,
                                     dps_tls_files *ret_files, dps_fail *fail);

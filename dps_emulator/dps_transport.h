@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 
+#include "dps_hub.h"
 #include "dps_service.h"
 #include "dps_stream.h"
 
@@ -15,6 +16,7 @@
 typedef struct dps_transport_host {
     dps_store *store;
     dps_service *service;
+    dps_hub *hub; /* NULL: no hub is served */
 } dps_transport_host;
 
 typedef struct dps_transport {

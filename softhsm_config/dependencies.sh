@@ -12,7 +12,7 @@ packages_full="valgrind clang libclang-rt-dev"
 # For tests/interop: the programs that use a key through the provider, or through PKCS#11 alone. The servers among them are
 # not started now; whoever does not want them to start with the system disables them.
 packages_interop="curl nginx apache2-bin haproxy stunnel4 socat lighttpd lighttpd-mod-openssl mosquitto mosquitto-clients
-  postgresql postgresql-client python3 nodejs openvpn redis-server redis-tools wget git
+  postgresql postgresql-client python3 nodejs npm openvpn redis-server redis-tools wget git
   libengine-pkcs11-openssl libp11-dev p11-kit-modules"
 # For tests/tokens: modules and what serves them.
 packages_tokens="libtpm2-pkcs11-1 swtpm tpm2-abrmd libtss2-tcti-tabrmd0 dbus libnss3 libnss3-tools opencryptoki libopencryptoki0

@@ -2,7 +2,7 @@
 foreach(name mqtt_codec topic id http_codec ws_codec)
   kn_test(test_dps_${name} LABEL unit SOURCES unit/test_dps_${name}.c LIBS dps_core)
 endforeach()
-foreach(name store x509 service mqtt_session)
+foreach(name store x509 service mqtt_session hub_core)
   kn_test(test_dps_${name} LABEL unit SOURCES unit/test_dps_${name}.c unit/test_dps_pki.c LIBS dps_core)
 endforeach()
 kn_test(test_dps_cmd LABEL unit SOURCES unit/test_dps_cmd.c LIBS dps_core)
@@ -10,7 +10,7 @@ target_compile_definitions(test_dps_cmd PRIVATE
   DPS_MANUAL="${CMAKE_CURRENT_LIST_DIR}/../docs/man/keynym-dps.1")
 
 # The real program, driven over TLS with bytes that the tests write themselves: they do not link dps_core.
-foreach(name mqtt life https ws amqp)
+foreach(name mqtt life https ws amqp hub)
   kn_test(test_dps_${name} LABEL integration
           SOURCES integration/test_dps_${name}.c integration/test_dps_harness.c unit/test_dps_pki.c
           LIBS PkgConfig::CJSON OpenSSL::SSL OpenSSL::Crypto)

@@ -79,7 +79,5 @@ extern const OSSL_DISPATCH kn_ossl_eddsa[];
 extern const OSSL_DISPATCH kn_ossl_cipher[];
 extern const OSSL_DISPATCH kn_ossl_exchange[];
 extern const OSSL_DISPATCH kn_ossl_store[];
-extern const OSSL_DISPATCH kn_ossl_decoder_pem[];
-extern const OSSL_DISPATCH kn_ossl_decoder_der[];
 
 #endif

@@ -1,6 +1,7 @@
 #include "kn_ossl.h"
 
 #include "kn_log.h"
+#include "kn_ossl_decoder.h"
 #include "kn_ossl_digest.h"
 #include "kn_ossl_config.h"
 #include "kn_ossl_encoder.h"
@@ -223,13 +224,6 @@ static const OSSL_ALGORITHM stores[] = {
     {NULL, NULL, NULL, NULL},
 };
 
-/* As few as can be: every decoder that a provider offers costs every program that reads keys. */
-static const OSSL_ALGORITHM decoders[] = {
-    {"DER", KN_OSSL_PROPERTIES ",input=pem", kn_ossl_decoder_pem, "Keynym alias PEM"},
-    {"EC", KN_OSSL_PROPERTIES ",input=der,structure=" KN_OSSL_STRUCTURE, kn_ossl_decoder_der, "Keynym aliases"},
-    {NULL, NULL, NULL, NULL},
-};
-
 static const OSSL_ALGORITHM *query_operation(void *provctx, int operation, int *no_cache)
 {
     *no_cache = 0;
@@ -251,7 +245,7 @@ static const OSSL_ALGORITHM *query_operation(void *provctx, int operation, int *
     case OSSL_OP_STORE:
         return stores;
     case OSSL_OP_DECODER:
-        return decoders;
+        return kn_ossl_decoders;
     case OSSL_OP_ENCODER:
         return kn_ossl_encoders;
     default: /* of OpenSSL's many operations we serve these */

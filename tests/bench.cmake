@@ -17,3 +17,7 @@ target_compile_definitions(bench_sign PRIVATE
   PKCS11_ENGINE="${OPENSSL_ENGINESDIR}/pkcs11.so"
   PKCS11_PROVIDER="${BENCH_MODULESDIR}/pkcs11.so")
 add_dependencies(bench_sign keynym_provider bench_null)
+
+add_executable(bench_software bench/bench_software.c)
+kn_target(bench_software)
+target_link_libraries(bench_software PRIVATE OpenSSL::SSL)

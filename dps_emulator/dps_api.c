@@ -63,6 +63,27 @@ static void host_of(const dps_http_request *request, char *out, size_t cap)
     snprintf(out, cap, "%.*s", (int)(n < cap ? n : cap - 1), host.at != NULL ? host.at : "");
 }
 
+/* False: answered, or the connection ends. */
+static bool on_demand(const dps_http_request *request, dps_http_response *ret_response)
+{
+    dps_fault_plan plan;
+    char seconds[16];
+    dps_faults_pick(dps_service_faults(request->host->service), DPS_STEP_SERVICE, (dps_span){"", 0}, &plan);
+    if (request->peer->gate != NULL) {
+        request->peer->gate->drop = request->peer->gate->drop || plan.drop_before;
+        request->peer->gate->delay_ms += plan.delay_ms;
+    }
+    if (plan.status == 0 && !plan.drop_before)
+        return true;
+    int status = plan.status != 0 ? plan.status : 500;
+    dps_http_answer_code(ret_response, status, status == 429 ? dps_errors[DPS_ERR_THROTTLED].code : status * 1000 + 1,
+                         plan.message);
+    snprintf(seconds, sizeof(seconds), "%u", plan.retry_after_s);
+    if (plan.retry_after_s > 0)
+        dps_http_add_header(ret_response, "Retry-After", seconds);
+    return false;
+}
+
 bool dps_api_allowed(const dps_http_request *request, unsigned right, dps_http_response *ret_response)
 {
     char version[DPS_VERSION_LEN] = "";
@@ -70,6 +91,8 @@ bool dps_api_allowed(const dps_http_request *request, unsigned right, dps_http_r
     dps_sas sas;
     bool known = dps_http_query_get(request->head->query, "api-version", version, sizeof(version));
     bool listed = false;
+    if (!on_demand(request, ret_response))
+        return false;
     for (size_t i = 0; known && i < sizeof(versions) / sizeof(versions[0]); i++)
         listed = listed || strcmp(version, versions[i]) == 0;
     if (!listed) {

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "dps_faults.h"
 #include "dps_log.h"
 
 enum { WRITE_MAX = 16 * 1024 }; /* bytes per lws_write */
@@ -11,11 +12,13 @@ static dps_carrier_host *host_of(struct lws *wsi)
     return lws_context_user(lws_get_context(wsi));
 }
 
-/* One timer for two purposes: the next thing to do, and the end of the peer's time. */
+/* One timer for three purposes: the next thing to do, the end of a delay, and the end of the peer's time. */
 static void set_timer(dps_carrier *c)
 {
     lws_usec_t now = lws_now_usecs();
     lws_usec_t next = c->tick_us != 0 && c->tick_us < c->deadline_us ? c->tick_us : c->deadline_us;
+    if (c->hold_us != 0 && c->hold_us < next)
+        next = c->hold_us;
     lws_set_timer_usecs(c->wsi, next > now ? next - now : 1);
 }
 
@@ -30,14 +33,42 @@ static void tick(dps_carrier *c)
     c->tick_us = ms > 0 ? lws_now_usecs() + (lws_usec_t)ms * LWS_US_PER_MS : 0;
 }
 
+/* A delay on demand; the peer's time does not run meanwhile. */
+static bool holding(dps_carrier *c)
+{
+    lws_usec_t now = lws_now_usecs();
+    if (c->gate.delay_ms > 0) {
+        lws_usec_t delay = (lws_usec_t)c->gate.delay_ms * LWS_US_PER_MS;
+        c->hold_us = (c->hold_us > now ? c->hold_us : now) + delay;
+        c->deadline_us += delay;
+        c->gate.delay_ms = 0;
+    }
+    if (c->hold_us != 0 && c->hold_us <= now)
+        c->hold_us = 0;
+    return c->hold_us != 0;
+}
+
+/* What the faults on demand do to a connection as such. False: close it. */
+static bool may_go_on(struct lws *wsi, dps_fault_step step)
+{
+    dps_fault_plan plan;
+    dps_faults_pick(dps_service_faults(host_of(wsi)->host.service), step, (dps_span){"", 0}, &plan);
+    return !plan.drop_before && !plan.drop_after;
+}
+
 /* After anything happened to the stream: send what there is, end what has ended. */
 static int settle(dps_carrier *c)
 {
     size_t waiting = 0;
+    if (c->gate.drop)
+        return -1;
     if (c->stream.kind->progress(c->stream.self))
         allow_time(c, c->stream.kind->timeout_s(c->stream.self));
     tick(c);
+    bool held = holding(c);
     set_timer(c);
+    if (held)
+        return 0;
     if (c->stream.kind->output(c->stream.self, &waiting) != NULL)
         lws_callback_on_writable(c->wsi);
     else if (!c->stream.kind->open(c->stream.self))
@@ -55,6 +86,7 @@ static bool begin(dps_carrier *c)
     lws_get_peer_simple(c->wsi, address, sizeof(address));
     if (ssl == NULL || !dps_peer_from_ssl(ssl, address, &c->peer))
         return false;
+    c->peer.gate = &c->gate;
     if (!transport->start(&host_of(c->wsi)->host, &c->peer, &c->stream))
         return false;
     lws_set_timeout(c->wsi, NO_PENDING_TIMEOUT, 0); /* the handshake's; from here on the timer counts */
@@ -63,10 +95,13 @@ static bool begin(dps_carrier *c)
 
 static int on_input(dps_carrier *c, const uint8_t *bytes, size_t n)
 {
+    bool first = c->stream.kind == NULL;
     if (c->stream.kind == NULL && !begin(c)) {
         dps_log(DPS_LOG_ERROR, "a connection cannot be set up: out of memory");
         return -1;
     }
+    if (first && !may_go_on(c->wsi, DPS_STEP_HANDSHAKE))
+        return -1;
     c->stream.kind->input(c->stream.self, bytes, n);
     return settle(c);
 }
@@ -74,7 +109,7 @@ static int on_input(dps_carrier *c, const uint8_t *bytes, size_t n)
 static int on_writable(dps_carrier *c)
 {
     size_t n = 0;
-    if (c->stream.kind == NULL)
+    if (c->stream.kind == NULL || holding(c))
         return 0;
     const uint8_t *bytes = c->stream.kind->output(c->stream.self, &n);
     if (bytes != NULL) {
@@ -104,6 +139,8 @@ int dps_carrier_callback(struct lws *wsi, enum lws_callback_reasons reason, void
 {
     dps_carrier *c = user;
     switch (reason) { /* libwebsockets' long list: the rest is not for raw connections */
+    case LWS_CALLBACK_FILTER_NETWORK_CONNECTION: /* accepted, and nothing else; there is no connection of ours yet */
+        return may_go_on(wsi, DPS_STEP_CONNECT) ? 0 : -1;
     case LWS_CALLBACK_RAW_ADOPT:
         c->wsi = wsi;
         lws_dll2_add_tail(&c->list, &host_of(wsi)->connections);

@@ -9,6 +9,7 @@
 #include <libwebsockets.h>
 
 #include "dps_peer.h"
+#include "dps_tls.h"
 #include "dps_transport.h"
 
 typedef struct dps_carrier_host {
@@ -16,6 +17,7 @@ typedef struct dps_carrier_host {
     unsigned
         connect_timeout_s; /* from the TCP connection to the first complete request, TLS handshake included */
     lws_dll2_owner_t connections;
+    dps_tls_wrong *wrong_certificates; /* borrowed; NULL: none */
 } dps_carrier_host;
 
 typedef struct dps_carrier {
@@ -23,6 +25,8 @@ typedef struct dps_carrier {
     struct lws *wsi;
     dps_stream stream; /* none until the first bytes: the handshake is not done before them */
     dps_peer peer;
+    dps_gate gate;
+    lws_usec_t hold_us; /* until then nothing is sent; 0: no limit */
     lws_usec_t deadline_us;
     lws_usec_t tick_us; /* 0: none */
 } dps_carrier;

@@ -31,6 +31,9 @@ const dps_cmd *const dps_cmds[] = {
     &dps_cmd_send,
     &dps_cmd_twin_show,
     &dps_cmd_twin_update,
+    &dps_cmd_fault_add,
+    &dps_cmd_fault_list,
+    &dps_cmd_fault_clear,
     NULL,
 };
 

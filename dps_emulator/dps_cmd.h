@@ -43,6 +43,9 @@ extern const dps_cmd dps_cmd_events;
 extern const dps_cmd dps_cmd_send;
 extern const dps_cmd dps_cmd_twin_show;
 extern const dps_cmd dps_cmd_twin_update;
+extern const dps_cmd dps_cmd_fault_add;
+extern const dps_cmd dps_cmd_fault_list;
+extern const dps_cmd dps_cmd_fault_clear;
 
 /* In the order of the help text; NULL-terminated. */
 extern const dps_cmd *const dps_cmds[];

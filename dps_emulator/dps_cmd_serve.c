@@ -177,6 +177,12 @@ static bool announce(const dps_service *service, const dps_server *server, const
     return ok || dps_fail_set(fail, DPS_EXIT_FAILED, "cannot write to stdout, where the port is announced");
 }
 
+static dps_faults *new_faults(const dps_state *state)
+{
+    char path[DPS_PATH_LEN];
+    return dps_state_path(state, DPS_FAULTS_NAME, path, NULL) ? dps_faults_new(path) : NULL;
+}
+
 static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
 {
     dps_tls_files *tls = calloc(1, sizeof(*tls)); /* three paths are too much for the stack */
@@ -185,20 +191,22 @@ static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
     dps_server *server = NULL;
     dps_hub hub = {.store = NULL};
     dps_hubs hubs = {.count = 0};
+    dps_faults *faults = new_faults(state);
+    dps_tls_wrong *wrong = faults != NULL ? dps_tls_wrong_new(state, faults) : NULL;
     bool ok = false;
-    for (size_t i = 0; i < o->hub_count; i++) {
-        if (!dps_hubs_add(&hubs, dps_span_of(o->hubs[i])))
-            return dps_fail_set(fail, DPS_EXIT_USAGE, "--hub \"%s\" cannot be used", o->hubs[i]);
-    }
+    for (size_t i = 0; i < o->hub_count; i++)
+        ok = dps_hubs_add(&hubs, dps_span_of(o->hubs[i]));
     const dps_service_config service_config = {
         .hubs = &hubs,
+        .faults = faults,
         .retry_after_s = (unsigned)o->retry_after_s,
         .assign_after_s = (unsigned)o->assign_after_s,
     };
-    if (tls == NULL) {
-        dps_fail_set(fail, DPS_EXIT_FAILED, "out of memory");
+    if (tls == NULL || wrong == NULL || !ok) {
+        ok = dps_fail_set(fail, DPS_EXIT_FAILED, "out of memory");
         goto out;
     }
+    ok = false;
     if (!dps_state_lock(state, fail) || !dps_state_open_store(o->dir, true, &store, fail) ||
         !prepare_tls(o, state, tls, fail) || !dps_service_new(store, &service_config, &service, fail))
         goto out;
@@ -208,6 +216,7 @@ static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
     dps_server_config server_config = {
         .bind = o->bind,
         .tls = tls,
+        .wrong_certificates = wrong,
         .connect_timeout_s = (unsigned)o->connect_timeout_s,
     };
     memcpy(server_config.ports, o->port_numbers, sizeof(server_config.ports));
@@ -225,6 +234,8 @@ out:
     dps_service_free(&service);
     dps_hub_store_close(&hub.store);
     dps_store_close(&store);
+    dps_tls_wrong_free(&wrong);
+    dps_faults_free(&faults);
     free(tls);
     return ok;
 }

@@ -18,6 +18,13 @@ enum {
     DPS_ADDRESS_LEN = 64,
 };
 
+/* What a fault on demand does to a connection, whatever it carries. Whoever answers sets it, and whoever carries
+ * obeys. */
+typedef struct dps_gate {
+    bool drop;         /* close at once, send nothing more */
+    unsigned delay_ms; /* send nothing for so long; the carrier takes it over and sets it to 0 */
+} dps_gate;
+
 /* Zero-initialise. Other kinds of attestation (symmetric key, TPM) add their evidence next to the
  * certificates. */
 typedef struct dps_peer {
@@ -28,6 +35,7 @@ typedef struct dps_peer {
     char tls_signature[DPS_TLS_TEXT_LEN]; /* of the client's CertificateVerify, e.g. "ECDSA-SHA256"; ""
                                              without one */
     char address[DPS_ADDRESS_LEN];
+    dps_gate *gate; /* belongs to the connection; may be NULL */
 } dps_peer;
 
 /* @ssl has finished its handshake. @address is kept. Call it before anything else happens to @ret_peer. */

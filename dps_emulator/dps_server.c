@@ -47,11 +47,16 @@ static int on_signal_fd(struct lws *wsi, enum lws_callback_reasons reason, void 
     return 0;
 }
 
+static const dps_carrier_host *carrier_of(struct lws *wsi)
+{
+    return lws_context_user(lws_get_context(wsi));
+}
+
 /* Hooks the listener's SSL_CTX before the first connection; everything else goes to the carrier. */
 static int on_transport(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
 {
     if (reason == LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS)
-        return dps_tls_configure(user) ? 0 : -1;
+        return dps_tls_configure(user, carrier_of(wsi)->wrong_certificates) ? 0 : -1;
     return dps_carrier_callback(wsi, reason, user, in, len);
 }
 
@@ -188,6 +193,7 @@ bool dps_server_new(dps_service *service, dps_hub *hub, const dps_server_config 
     server->carrier = (dps_carrier_host){
         .host = {.service = service, .store = dps_service_store(service), .hub = hub},
         .connect_timeout_s = config->connect_timeout_s,
+        .wrong_certificates = config->wrong_certificates,
     };
     lws_set_log_level(LLL_ERR | LLL_WARN, on_lws_log);
     /* timeout_secs counts on the context: the virtual host's alone is not enough, and the default of 5 s cuts

@@ -16,6 +16,7 @@ typedef struct dps_server_config {
     const char *bind;           /* an address */
     unsigned connect_timeout_s; /* for TCP connection, TLS handshake and first request together */
     const dps_tls_files *tls;
+    dps_tls_wrong *wrong_certificates; /* borrowed; NULL: none */
     int ports[DPS_TRANSPORTS_MAX]; /* in the order of dps_transports; 0: any free port; -1: do not listen */
 } dps_server_config;
 

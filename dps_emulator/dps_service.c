@@ -19,6 +19,8 @@ struct dps_service {
     dps_hubs hubs;
     unsigned retry_after_s;
     unsigned assign_after_s;
+    dps_faults *faults;
+    dps_fault_plan plan; /* for the request that is being answered */
 };
 
 static const char *const api_versions[] = {"2019-03-31", "2021-06-01", "2021-10-01"};
@@ -33,6 +35,7 @@ bool dps_service_new(dps_store *store, const dps_service_config *config, dps_ser
     service->retry_after_s = config->retry_after_s;
     service->assign_after_s = config->assign_after_s;
     service->hubs = *config->hubs;
+    service->faults = config->faults;
     service->authorizer = dps_authorizer_new(store);
     if (service->authorizer == NULL) {
         dps_service_free(&service);
@@ -70,6 +73,11 @@ dps_store *dps_service_store(const dps_service *service)
 const dps_hubs *dps_service_hubs(const dps_service *service)
 {
     return &service->hubs;
+}
+
+dps_faults *dps_service_faults(const dps_service *service)
+{
+    return service->faults;
 }
 
 void dps_response_clear(dps_response *response)
@@ -192,7 +200,7 @@ static bool judge(dps_service *service, const dps_peer *peer, const dps_request 
     return ret_decision->granted;
 }
 
-bool dps_service_admit(dps_service *service, const dps_peer *peer, const dps_request *request,
+static bool admit(dps_service *service, const dps_peer *peer, const dps_request *request,
                        dps_response *ret_response)
 {
     dps_decision decision;
@@ -309,6 +317,15 @@ static bool build_registration(dps_service *service, const dps_peer *peer, const
     }
     *ret = r;
     return true;
+}
+
+static void fail_on_demand(const dps_service *service, dps_registration *r)
+{
+    if (service->plan.fail_code == 0)
+        return;
+    r->outcome = DPS_OUTCOME_FAILED;
+    r->error_code = service->plan.fail_code;
+    memcpy(r->error_message, service->plan.message, sizeof(r->error_message));
 }
 
 static void commit(dps_service *service, const dps_peer *peer, const dps_registration *registration,
@@ -478,6 +495,7 @@ static void register_device(dps_service *service, const dps_peer *peer, const dp
     } else if (!build_registration(service, peer, request, decision, &registration)) {
         internal_error(service, "a registration cannot be prepared", ret_response);
     } else {
+        fail_on_demand(service, &registration);
         registration.payload = body.payload;
         body.payload = NULL;
         if (!is_tpm || give_tpm_key(service, request, decision, &body, &registration, ret_response))
@@ -493,7 +511,7 @@ static bool wants_challenge(const dps_decision *decision, const dps_request *req
            decision->enrollment->attestation == DPS_ATTEST_TPM && strncmp(request->transport, "mqtt", 4) != 0;
 }
 
-void dps_service_register(dps_service *service, const dps_peer *peer, const dps_request *request,
+static void answer_register(dps_service *service, const dps_peer *peer, const dps_request *request,
                           dps_response *ret_response)
 {
     char id[DPS_ID_LEN];
@@ -522,7 +540,7 @@ static char *operation_body(dps_service *service, const char *operation_id, cons
                               dps_authorizer_signing(service->authorizer, registration->group_id));
 }
 
-void dps_service_status(dps_service *service, const dps_peer *peer, const dps_request *request,
+static void answer_status(dps_service *service, const dps_peer *peer, const dps_request *request,
                         dps_response *ret_response)
 {
     dps_decision decision;
@@ -554,7 +572,8 @@ void dps_service_status(dps_service *service, const dps_peer *peer, const dps_re
         internal_error(service, "an operation cannot be read", ret_response);
         return;
     }
-    bool ready = dps_time_now_ms() >= operation.ready_ms;
+    bool ready = dps_time_now_ms() >= operation.ready_ms && !service->plan.stuck;
+    fail_on_demand(service, &registration);
     *ret_response = (dps_response){
         .status = ready ? 200 : 202,
         .retry_after_s = ready ? 0 : service->retry_after_s,
@@ -563,4 +582,71 @@ void dps_service_status(dps_service *service, const dps_peer *peer, const dps_re
     if (!ready)
         memcpy(ret_response->operation_id, operation.id, sizeof(operation.id));
     dps_registration_clear(&registration);
+}
+
+/* Faults on demand, around everything that a device asks. */
+
+static void reject_on_demand(const dps_fault_plan *plan, dps_response *ret_response)
+{
+    int code = plan->status == 429 ? dps_errors[DPS_ERR_THROTTLED].code : plan->status * 1000 + 1;
+    *ret_response = (dps_response){
+        .status = plan->status,
+        .error_code = code,
+        .retry_after_s = plan->retry_after_s,
+        .body = dps_json_error(code, plan->message, dps_time_served_ms()),
+    };
+}
+
+/* Picks the plan and sets the gate. False: answered. */
+static bool begin_on_demand(dps_service *service, const dps_peer *peer, dps_fault_step step, dps_span registration_id,
+                            dps_response *ret_response)
+{
+    dps_fault_plan *plan = &service->plan;
+    dps_faults_pick(service->faults, step, registration_id, plan);
+    if (peer->gate != NULL) {
+        peer->gate->drop = peer->gate->drop || plan->drop_before || plan->drop_after;
+        peer->gate->delay_ms += plan->delay_ms;
+    }
+    if (plan->drop_before && peer->gate != NULL) {
+        dps_service_reject(service, DPS_ERR_INTERNAL, "Internal error", ret_response); /* nobody reads it */
+        return false;
+    }
+    if (plan->status != 0) {
+        reject_on_demand(plan, ret_response);
+        return false;
+    }
+    return true;
+}
+
+static void end_on_demand(dps_service *service, dps_response *response)
+{
+    if (service->plan.malformed && response->body != NULL)
+        response->body[strlen(response->body) / 2] = '\0';
+    service->plan = (dps_fault_plan){0};
+}
+
+bool dps_service_admit(dps_service *service, const dps_peer *peer, const dps_request *request,
+                       dps_response *ret_response)
+{
+    *ret_response = (dps_response){0};
+    bool admitted = begin_on_demand(service, peer, DPS_STEP_ADMIT, request->registration_id, ret_response) &&
+                    admit(service, peer, request, ret_response);
+    end_on_demand(service, ret_response);
+    return admitted;
+}
+
+void dps_service_register(dps_service *service, const dps_peer *peer, const dps_request *request,
+                          dps_response *ret_response)
+{
+    if (begin_on_demand(service, peer, DPS_STEP_REGISTER, request->registration_id, ret_response))
+        answer_register(service, peer, request, ret_response);
+    end_on_demand(service, ret_response);
+}
+
+void dps_service_status(dps_service *service, const dps_peer *peer, const dps_request *request,
+                        dps_response *ret_response)
+{
+    if (begin_on_demand(service, peer, DPS_STEP_STATUS, request->registration_id, ret_response))
+        answer_status(service, peer, request, ret_response);
+    end_on_demand(service, ret_response);
 }

@@ -9,6 +9,7 @@
 
 #include "dps_allocate.h"
 #include "dps_error.h"
+#include "dps_faults.h"
 #include "dps_peer.h"
 #include "dps_store.h"
 
@@ -17,6 +18,7 @@ typedef struct dps_service dps_service;
 typedef struct dps_service_config {
     const dps_hubs *hubs;    /* for enrollments that name none; at least one; copied */
     unsigned retry_after_s;  /* sent with every 202; 0 leaves it out */
+    dps_faults *faults;      /* borrowed; NULL: none */
     unsigned assign_after_s; /* how long an operation stays "assigning" */
 } dps_service_config;
 
@@ -45,6 +47,7 @@ void dps_service_free(dps_service **service);
 const char *dps_service_id_scope(const dps_service *service);
 dps_store *dps_service_store(const dps_service *service);
 const dps_hubs *dps_service_hubs(const dps_service *service);
+dps_faults *dps_service_faults(const dps_service *service);
 
 /* For transports that authenticate when they connect: judges the registration id, the id scope and the SAS token
  * of @request, which has no body and may have no api-version. False: @ret_response says why. A device without a

@@ -126,14 +126,14 @@ static bool set_serial(X509 *cert)
 }
 
 /* A certificate without extensions and signature; @issuer NULL for a self-signed one. */
-static X509 *new_certificate(const char *cn, X509 *issuer, EVP_PKEY *key, int days)
+static X509 *new_certificate(const char *cn, X509 *issuer, EVP_PKEY *key, long lifetime_s)
 {
     X509 *cert = X509_new();
     X509_NAME *name = cert != NULL ? X509_get_subject_name(cert) : NULL;
     bool ok =
         name != NULL && X509_set_version(cert, 2) == 1 && set_serial(cert) &&
         X509_gmtime_adj(X509_getm_notBefore(cert), -60 * 60) != NULL &&
-        X509_gmtime_adj(X509_getm_notAfter(cert), (long)days * DAY_S) != NULL &&
+        X509_gmtime_adj(X509_getm_notAfter(cert), lifetime_s) != NULL &&
         X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0) == 1 &&
         X509_set_issuer_name(cert, issuer != NULL ? X509_get_subject_name(issuer) : name) == 1 &&
         X509_set_pubkey(cert, key) == 1;
@@ -148,7 +148,7 @@ static bool make_ca(pair *ret, dps_fail *fail)
 {
     pair p = {.key = EVP_EC_gen("P-256")};
     if (p.key != NULL)
-        p.cert = new_certificate(CA_NAME, NULL, p.key, DPS_TLS_CA_DAYS);
+        p.cert = new_certificate(CA_NAME, NULL, p.key, (long)DPS_TLS_CA_DAYS * DAY_S);
     bool ok = p.cert != NULL &&
               add_extension(p.cert, p.cert, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
               add_extension(p.cert, p.cert, NID_key_usage, "critical,keyCertSign,cRLSign") &&
@@ -162,11 +162,11 @@ static bool make_ca(pair *ret, dps_fail *fail)
     return true;
 }
 
-static bool make_server(const pair *ca, const char *san, pair *ret, dps_fail *fail)
+static bool make_server(const pair *ca, const char *san, long lifetime_s, pair *ret, dps_fail *fail)
 {
     pair p = {.key = EVP_EC_gen("P-256")};
     if (p.key != NULL)
-        p.cert = new_certificate(SERVER_NAME, ca->cert, p.key, DPS_TLS_SERVER_DAYS);
+        p.cert = new_certificate(SERVER_NAME, ca->cert, p.key, lifetime_s);
     bool ok = p.cert != NULL && add_extension(p.cert, ca->cert, NID_basic_constraints, "critical,CA:FALSE") &&
               add_extension(p.cert, ca->cert, NID_key_usage, "critical,digitalSignature") &&
               add_extension(p.cert, ca->cert, NID_ext_key_usage, "serverAuth") &&
@@ -242,7 +242,7 @@ bool dps_tls_prepare(const dps_state *state, const char *const *names, size_t co
     if (!read_pair(files.cert, files.key, &server) || !lasts(server.cert) || !names_match(server.cert, san) ||
         !signed_by(server.cert, ca.cert)) {
         pair_clear(&server);
-        if (!make_server(&ca, san, &server, fail) || !write_pem(files.key, NULL, server.key, fail) ||
+        if (!make_server(&ca, san, (long)DPS_TLS_SERVER_DAYS * DAY_S, &server, fail) || !write_pem(files.key, NULL, server.key, fail) ||
             !write_pem(files.cert, server.cert, NULL, fail))
             goto out;
         dps_log(DPS_LOG_INFO, "new server certificate: %s (%s)", files.cert, san);
@@ -280,8 +280,63 @@ static int accept_any(X509_STORE_CTX *ctx, void *user)
     return 1;
 }
 
-bool dps_tls_configure(SSL_CTX *ctx)
+struct dps_tls_wrong {
+    dps_faults *faults;
+    char ca[DPS_PATH_LEN], ca_key[DPS_PATH_LEN];
+    pair pairs[DPS_WRONG_COUNT]; /* made when they are wanted */
+};
+
+dps_tls_wrong *dps_tls_wrong_new(const dps_state *state, dps_faults *faults)
 {
+    dps_tls_wrong *wrong = calloc(1, sizeof(*wrong));
+    if (wrong == NULL)
+        return NULL;
+    wrong->faults = faults;
+    if (!dps_state_path(state, "ca.pem", wrong->ca, NULL) || !dps_state_path(state, "ca.key", wrong->ca_key, NULL))
+        dps_tls_wrong_free(&wrong);
+    return wrong;
+}
+
+void dps_tls_wrong_free(dps_tls_wrong **wrong)
+{
+    if (*wrong == NULL)
+        return;
+    for (size_t i = 0; i < DPS_WRONG_COUNT; i++)
+        pair_clear(&(*wrong)->pairs[i]);
+    free(*wrong);
+    *wrong = NULL;
+}
+
+/* By the CA that clients trust, where there is one; what is "untrusted" comes from another of the same name. */
+static bool make_wrong(dps_tls_wrong *wrong, dps_wrong_certificate kind)
+{
+    pair ca = {0};
+    char san[SAN_LEN] = "";
+    bool ok = (kind != DPS_WRONG_UNTRUSTED && read_pair(wrong->ca, wrong->ca_key, &ca)) || make_ca(&ca, NULL);
+    for (size_t i = 0; kind != DPS_WRONG_NAME && i < sizeof(own_names) / sizeof(own_names[0]); i++)
+        add_name(san, own_names[i]);
+    if (kind == DPS_WRONG_NAME)
+        add_name(san, "wrong.keynym.test");
+    ok = ok && make_server(&ca, san, kind == DPS_WRONG_EXPIRED ? -60 : DAY_S, &wrong->pairs[kind], NULL);
+    pair_clear(&ca);
+    return ok;
+}
+
+static int choose_certificate(SSL *ssl, void *user)
+{
+    dps_tls_wrong *wrong = user;
+    dps_wrong_certificate kind;
+    if (!dps_faults_certificate(wrong->faults, &kind))
+        return 1;
+    if (wrong->pairs[kind].cert == NULL && !make_wrong(wrong, kind))
+        return 0;
+    return SSL_use_certificate(ssl, wrong->pairs[kind].cert) == 1 && SSL_use_PrivateKey(ssl, wrong->pairs[kind].key) == 1;
+}
+
+bool dps_tls_configure(SSL_CTX *ctx, dps_tls_wrong *wrong)
+{
+    if (wrong != NULL)
+        SSL_CTX_set_cert_cb(ctx, choose_certificate, wrong);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_cert_verify_callback(ctx, accept_any, NULL);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);

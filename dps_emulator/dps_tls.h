@@ -11,6 +11,7 @@
 
 #include <openssl/ssl.h>
 
+#include "dps_faults.h"
 #include "dps_state.h"
 
 enum {
@@ -36,8 +37,13 @@ DPS_MUST_CHECK bool dps_tls_prepare(const dps_state *state, const char *const *n
 DPS_MUST_CHECK bool dps_tls_check_own(const char *cert, const char *key, dps_tls_files *ret_files,
                                       dps_fail *fail);
 
-/* TLS 1.2 or newer; asks for a client certificate and takes any or none, as the service judges it later; no
+/* Certificates for the fault "wrong-certificate"; borrows @faults. NULL when out of memory. */
+typedef struct dps_tls_wrong dps_tls_wrong;
+DPS_MUST_CHECK dps_tls_wrong *dps_tls_wrong_new(const dps_state *state, dps_faults *faults);
+void dps_tls_wrong_free(dps_tls_wrong **wrong);
+
+/* @wrong may be NULL; it is borrowed for the life of @ctx. TLS 1.2 or newer; asks for a client certificate and takes any or none, as the service judges it later; no
  * resumption, because a resumed session has the device's certificate but not its chain. */
-DPS_MUST_CHECK bool dps_tls_configure(SSL_CTX *ctx);
+DPS_MUST_CHECK bool dps_tls_configure(SSL_CTX *ctx, dps_tls_wrong *wrong);
 
 #endif

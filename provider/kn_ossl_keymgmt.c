@@ -77,7 +77,8 @@ static int get_digests(const kn_public *public, OSSL_PARAM params[])
         !OSSL_PARAM_set_utf8_string(p, name))
         return 0;
     /* "" says: no digest may be given, the message is signed as a whole */
-    return !(p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_MANDATORY_DIGEST)) || (*name && !public->pss_digest) ||
+    bool mandatory = public->pss_digest || (!*name && (public->alg->uses & KN_USE_SIGN));
+    return !mandatory || !(p = OSSL_PARAM_locate(params, OSSL_PKEY_PARAM_MANDATORY_DIGEST)) ||
            OSSL_PARAM_set_utf8_string(p, name);
 }
 

@@ -9,8 +9,8 @@ usage() {
 Usage: tests/interop/azure-node/run.sh BUILD [TRANSPORT...]
 
 Installs the packages of package-lock.json below BUILD, then runs, in a network and mount namespace where the names of
-Azure are this machine, keynym-dps of BUILD and one device per transport (default: mqtt mqtt-ws amqp amqp-ws https):
-it registers, sends a message to the hub it was assigned to, gets and updates its twin, and receives a message and a
+Azure are this machine, keynym-dps of BUILD and three devices per transport (default: mqtt mqtt-ws amqp amqp-ws https):
+it registers with a certificate, with a key of its own and with a key derived from a group's, sends a message to the hub it was assigned to, gets and updates its twin, and receives a message and a
 change of its desired properties. What arrived is compared with what was sent.
 
   --work DIR   (internal) inside the namespaces
@@ -64,6 +64,12 @@ for transport; do
 done
 
 "$dps" group create --dir state --id fleet --certificate root.pem >/dev/null
+"$dps" group create --dir state --id keys --symmetric-key >/dev/null
+for transport; do
+  "$dps" enrollment create --dir state --id "key-$transport" --symmetric-key >/dev/null
+  "$dps" enrollment key --dir state --id "key-$transport" --out "key-$transport.key"
+  "$dps" group key --dir state --id keys --device "derived-$transport" --out "derived-$transport.key"
+done
 "$dps" serve --dir state --hub "$hub" --retry-after 1 --log-level debug >start.json 2>dps.log &
 server=$!
 trap 'kill "$server" 2>/dev/null || true' EXIT
@@ -123,10 +129,11 @@ device() {
 
 for transport; do
   device "$transport" "x509-$transport" x509 "x509-$transport.pem" "x509-$transport.key"
+  device "$transport" "key-$transport" key "key-$transport.key"
+  device "$transport" "derived-$transport" key "derived-$transport.key"
 done
 
-# Negative controls: a certificate of nobody is refused by the service, and by the hub.
-openssl req -x509 -new -key root.key -subj "/CN=stranger" -days 1 -out stranger.pem -addext extendedKeyUsage=clientAuth
+# Negative controls: a certificate of nobody, and the key of another device.
 key other
 openssl req -x509 -new -key other.key -subj "/CN=stranger" -days 1 -out stranger.pem
 for transport; do
@@ -135,5 +142,9 @@ for transport; do
   fi
   grep -q "^FAILED register: \(.*Unauthorized\|.*401\|amqp:unauthorized-access\)" stranger.log ||
     problem "a stranger was refused for another reason over $transport" stranger.log
-  echo "ok   stranger refused over $transport"
+  if node "$build/azure-node/device.js" "$transport" "$scope" "key-$transport" key "derived-$transport.key" >wrong.log 2>&1; then
+    problem "a wrong key was accepted over $transport" wrong.log
+  fi
+  grep -q "^FAILED register: " wrong.log || problem "a wrong key was refused for another reason over $transport" wrong.log
+  echo "ok   stranger and wrong key refused over $transport"
 done

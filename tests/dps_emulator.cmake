@@ -26,3 +26,9 @@ foreach(name http ws)
           SOURCES fuzz/fuzz_dps_${name}.c $<$<NOT:$<BOOL:${KN_LIBFUZZER}>>:fuzz/fuzz_driver.c>
           LIBS dps_core TIMEOUT 60)
 endforeach()
+
+# Not a test of ctest: ./check --full runs it. See tests/bench/bench_dps_fleet.c.
+add_executable(bench_dps_fleet bench/bench_dps_fleet.c unit/test_dps_pki.c)
+kn_target(bench_dps_fleet)
+target_include_directories(bench_dps_fleet PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+target_link_libraries(bench_dps_fleet PRIVATE OpenSSL::SSL OpenSSL::Crypto PkgConfig::CMOCKA)

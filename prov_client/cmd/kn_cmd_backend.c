@@ -119,6 +119,14 @@ void kn_cmd_print_custody(const kn_custody *custody)
                                  : "NOT proved: this key was, or could have been, outside the token");
 }
 
+kn_exit kn_cmd_custody_status(const char *what, const kn_custody *custody)
+{
+    char doubts[KN_CUSTODY_DOUBTS_MAX];
+    kn_custody_doubts(custody, doubts, sizeof doubts);
+    return *doubts ? kn_cmd_fail(KN_EXIT_FAILURE, what, "make a new key in the token", "custody is not proved: %s", doubts)
+                   : KN_EXIT_OK;
+}
+
 cJSON *kn_cmd_custody_json(const kn_custody *custody)
 {
     fact_row rows[FACT_COUNT];

@@ -26,7 +26,9 @@ kn_exit kn_cmd_fail_backend(const char *what, kn_err err);
 /* "yes", "no" or "unknown" */
 const char *kn_cmd_fact(kn_fact fact);
 
-/* The proof of custody, as text or as the JSON object. */
+/* The proof of custody: as exit status 1, with what speaks against it on standard error, when it fails; as text; as the
+ * JSON object. */
+kn_exit kn_cmd_custody_status(const char *what, const kn_custody *custody);
 void kn_cmd_print_custody(const kn_custody *custody);
 cJSON *kn_cmd_custody_json(const kn_custody *custody);
 

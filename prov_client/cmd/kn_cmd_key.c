@@ -51,16 +51,11 @@ static kn_exit print_key(const kn_cmd_args *args, const kn_key *key, const kn_cu
 static kn_exit report_key(const kn_cmd_args *args, kn_key *key)
 {
     kn_custody custody;
-    char doubts[KN_CUSTODY_DOUBTS_MAX];
     kn_err err = kn_key_inspect(key, &custody);
     if (kn_failed(err))
         return kn_cmd_fail_backend(args->path, err);
     kn_exit status = print_key(args, key, &custody);
-    kn_custody_doubts(&custody, doubts, sizeof doubts);
-    if (status == KN_EXIT_OK && *doubts)
-        return kn_cmd_fail(KN_EXIT_FAILURE, args->path, "make a new key: keynym key generate", "custody is not proved: %s",
-                           doubts);
-    return status;
+    return status == KN_EXIT_OK ? kn_cmd_custody_status(args->path, &custody) : status;
 }
 
 static kn_exit run_generate(const kn_cmd_args *args)

@@ -6,7 +6,8 @@
 
 #include <stdio.h>
 
-static kn_exit report(const kn_cmd_args *args, kn_hmac *hmac)
+/* @prove: the exit status says whether custody is proved. An imported key, which was outside, never proves it. */
+static kn_exit report(const kn_cmd_args *args, kn_hmac *hmac, bool prove)
 {
     kn_custody custody;
     kn_err err = kn_hmac_inspect(hmac, &custody);
@@ -17,11 +18,12 @@ static kn_exit report(const kn_cmd_args *args, kn_hmac *hmac)
         bool ok = tree && kn_cmd_json_text(tree, "algorithm", "HMAC");
         kn_exit status = kn_cmd_print_json(ok ? tree : NULL);
         cJSON_Delete(tree);
-        return status;
+        return status == KN_EXIT_OK && prove ? kn_cmd_custody_status(args->path, &custody) : status;
     }
     printf("algorithm HMAC\n");
     kn_cmd_print_custody(&custody);
-    return kn_cmd_flush();
+    kn_exit status = kn_cmd_flush();
+    return status == KN_EXIT_OK && prove ? kn_cmd_custody_status(args->path, &custody) : status;
 }
 
 static kn_exit run_import(const kn_cmd_args *args)
@@ -40,7 +42,7 @@ static kn_exit run_import(const kn_cmd_args *args)
     if (!kn_failed(err))
         err = kn_hmac_import(ctx, args->operands[0], key, &hmac);
     kn_secret_free(&key);
-    status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report(args, hmac);
+    status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report(args, hmac, false);
     kn_hmac_free(&hmac);
     kn_ctx_unref(&ctx);
     return status;
@@ -58,7 +60,7 @@ static kn_exit run_generate(const kn_cmd_args *args)
     if (status != KN_EXIT_OK)
         return status;
     kn_err err = kn_hmac_generate(ctx, args->operands[0], KN_HMAC_KEY_MAX, &hmac);
-    status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report(args, hmac);
+    status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report(args, hmac, true);
     kn_hmac_free(&hmac);
     kn_ctx_unref(&ctx);
     return status;
@@ -68,7 +70,7 @@ kn_exit kn_cmd_show_symmetric(const kn_cmd_args *args, kn_ctx *ctx, const char *
 {
     kn_hmac *hmac = NULL;
     kn_err err = kn_hmac_open(ctx, uri, &hmac);
-    kn_exit status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report(args, hmac);
+    kn_exit status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report(args, hmac, true);
     kn_hmac_free(&hmac);
     return status;
 }

@@ -121,7 +121,9 @@ static void a_program_without_ui_is_not_asked(void **state)
 {
     start(prov_token->pin);
     assert_null(load(*state, uri_of(""), NULL));
-    prov_expect_error("wants a PIN", prov_token->label, NULL);
+    const char *errors = prov_errors(); /* OpenSSL's own word of its missing UI is not among them */
+    assert_non_null(strstr(errors, "wants a PIN"));
+    assert_null(strstr(errors, "password"));
     assert_null(load(*state, uri_of("ask:"), NULL));
     prov_expect_error("wants a PIN", prov_token->label, NULL);
     assert_int_equal(asked, 0);

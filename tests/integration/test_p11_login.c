@@ -412,9 +412,11 @@ static void test_wrong_typed_pin_is_not_kept(void **state)
         assert_true(wants_pin(ctx, URI, true)); /* asked again, and not stuck with it */
     }
     assert_int_equal(logins(), 1); /* the same wrong answer is not sent twice */
-    assert_ok(log_in(ctx, token->pin));
+    shim_fail(s, SHIM_C_Login, CKR_DEVICE_ERROR, 1);
+    assert_error(KN_E_TOKEN_FAILED, log_in(ctx, token->pin));
+    assert_false(wants_pin(ctx, URI, true)); /* the token did not say that it is wrong: it is kept, nobody is asked again */
     assert_ok(sign_in(ctx, URI));
-    assert_int_equal(logins(), 2);
+    assert_int_equal(logins(), 3);
     kn_ctx_unref(&ctx);
 }
 

@@ -75,8 +75,11 @@ has 'NOT proved'
 ! grep -qF "$(cut -c 1-20 "$work/sas.b64")" "$work/out" || fail "the symmetric key was printed"
 keynym key generate-symmetric --json "pkcs11:token=commands;object=made-sas?pin-source=$work/token/pin"
 has '"custodyProved":[[:space:]]*true'
-keynym key show "$sas"
+keynym key show "pkcs11:token=commands;object=made-sas;type=secret-key?pin-source=$work/token/pin"
 has '^algorithm HMAC$'
+! "$keynym" key show "$sas" >"$work/out" 2>&1 || fail "custody of an imported symmetric key was proved"
+has '^algorithm HMAC$'
+has 'custody is not proved: .*CKA_LOCAL is no'
 keynym key list "$sas"
 [ "$(grep -c '^key  *HMAC' "$work/out")" = 2 ] || { cat "$work/out"; fail "not two symmetric keys"; }
 

@@ -22,3 +22,4 @@ kn_script(bad_input whole ${CMAKE_CURRENT_LIST_DIR}/whole/bad_input.sh ${PROJECT
 kn_script(command whole ${CMAKE_CURRENT_LIST_DIR}/whole/command.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(install whole ${CMAKE_CURRENT_LIST_DIR}/whole/install.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(link whole ${CMAKE_CURRENT_LIST_DIR}/whole/link.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+kn_script(differential whole ${CMAKE_CURRENT_LIST_DIR}/whole/differential.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})

@@ -4,13 +4,16 @@
 # role.sh NAME describe: title, version, roles, reason and skip (why it cannot run here, or empty), as shell variables.
 # role.sh NAME configure ROLE: what a user puts into the program's configuration.
 #
+# role.sh NAME unable ROLE: why the program cannot do this with keys of $KN_INTEROP_ALGORITHM, wherever they are; or nothing.
+#
 # A program's file sets title, roles, configure (or configure_ROLE) and packages (what to install), and defines version, a
-# function for each role; missing where more than a command can be missing; and reason, what is said about a key that is not
+# function for each role; unable where a key of some type is beyond it; missing where more than a command can be missing; and reason, what is said about a key that is not
 # in the token, where it is not the provider that says it.
 set -euo pipefail
 name=$1 role=$2 dir=$KN_INTEROP_WORK/$1.$2.${3:-}
 . "$KN_INTEROP/lib.sh"
 command="" reason="no key matches"
+unable() { :; } # ROLE
 missing() { command -v "$command" >/dev/null || echo "$command is not installed (Debian: $packages)"; }
 . "$KN_INTEROP/programs/$name.sh"
 
@@ -19,6 +22,10 @@ describe)
   skip=$(missing) version=""
   [ -n "$skip" ] || version=$(version)
   declare -p title version roles reason skip | sed 's/^declare -- //'
+  exit
+  ;;
+unable)
+  unable "$3"
   exit
   ;;
 configure)

@@ -12,19 +12,22 @@ Runs tests/interop/programs/NAME.sh (default: all of them) with the provider and
 the keynym command of BUILD. Each role of a program runs twice: with its key in the
 token, which must work, and with an alias of a key that is not there, which must not.
 
-  --algorithm A   algorithm of the keys, as for keynym key generate (default: EC:P-256)
+  --algorithm A   algorithm of the keys, as for keynym key generate; may come several times
+                  (default: EC:P-256, RSA:2048 and ED25519, one after the other)
   --jobs N        so many programs at the same time (default: the number of processors)
   --no-skip       a program that is not there is a failure
   --write-docs    write the results to docs/programs.md
+  --results FILE  add the results to FILE
   --keep DIR      work in DIR, which must be new, and leave everything there
   --help          this text
 TEXT
 }
 
-algorithm=EC:P-256 jobs=$(nproc) no_skip=0 write_docs=0 keep="" build="" names=()
+algorithms=() jobs=$(nproc) no_skip=0 write_docs=0 results="" keep="" build="" names=()
 while [ $# -gt 0 ]; do
   case $1 in
-  --algorithm) algorithm=${2:?--algorithm needs a name}; shift ;;
+  --algorithm) algorithms+=("${2:?--algorithm needs a name}"); shift ;;
+  --results) results=${2:?--results needs a file}; shift ;;
   --jobs) jobs=${2:?--jobs needs a number}; shift ;;
   --no-skip) no_skip=1 ;;
   --write-docs) write_docs=1 ;;
@@ -37,6 +40,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$build" ] || { usage >&2; exit 2; }
 build=$(cd "$build" && pwd)
+[ ${#algorithms[@]} != 0 ] || algorithms=(EC:P-256 RSA:2048 ED25519)
 export KEYNYM=$build/prov_client/keynym
 [ -x "$KEYNYM" ] && [ -f "$build/provider/keynym.so" ] || { echo "run.sh: $build is not built" >&2; exit 2; }
 if [ ${#names[@]} != 0 ]; then
@@ -47,6 +51,30 @@ fi
 for name in "${names[@]}"; do
   [ -f "$here/programs/$name.sh" ] || { echo "run.sh: there is no programs/$name.sh" >&2; exit 2; }
 done
+
+# ---- several algorithms: each by a run of its own ----
+
+if [ ${#algorithms[@]} != 1 ] || [ $write_docs = 1 ]; then
+  all=$(mktemp "${TMPDIR:-/tmp}/keynym-interop-results.XXXXXX") status=0 child=""
+  trap 'rm -f "$all"' EXIT
+  trap '[ -z "$child" ] || kill "$child" 2>/dev/null; wait; exit 143' INT TERM HUP
+  [ -z "$keep" ] || mkdir "$keep"
+  no_skip_option=()
+  [ $no_skip = 0 ] || no_skip_option=(--no-skip)
+  for algorithm in "${algorithms[@]}"; do
+    keep_option=()
+    [ -z "$keep" ] || keep_option=(--keep "$keep/${algorithm//:/-}")
+    echo "keys: $algorithm"
+    "$here/run.sh" --algorithm "$algorithm" --jobs "$jobs" --results "$all" "${no_skip_option[@]}" "${keep_option[@]}" \
+      "$build" "${names[@]}" &
+    child=$!
+    wait "$child" || status=$?
+  done
+  [ $write_docs = 0 ] || { "$here/write-docs.sh" <"$all" >"$all.md" && cp "$all.md" "$root/docs/programs.md" && rm -f "$all.md"; }
+  [ -z "$results" ] || cat "$all" >>"$results"
+  exit $status
+fi
+algorithm=${algorithms[0]}
 
 # Nothing of the caller's environment may choose stores, tokens, keys or configurations.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -148,7 +176,7 @@ done
 
 # ---- the programs ----
 
-export KN_INTEROP=$here KN_INTEROP_WORK=$work KN_INTEROP_USER=$user
+export KN_INTEROP=$here KN_INTEROP_WORK=$work KN_INTEROP_USER=$user KN_INTEROP_ALGORITHM=$algorithm
 mkdir "$work/ports" "$work/results"
 child=""
 role() { # in the background, so that a signal is not held up
@@ -164,6 +192,8 @@ run_program() { # NAME: writes results/NAME, one line for each role: title, vers
     dir=$work/$name.$role outcome=ok detail="" status=0
     if [ -n "$skip" ]; then
       outcome=SKIPPED detail=$skip
+    elif detail=$("$here/role.sh" "$name" unable "$role") && [ -n "$detail" ]; then
+      outcome=UNABLE
     elif ! role "$name" "$role" alias >"$dir.alias.log" 2>&1; then
       outcome=FAILED
     else
@@ -179,8 +209,8 @@ run_program() { # NAME: writes results/NAME, one line for each role: title, vers
     fi
     printf '%-8s %-12s %-10s %s\n' "$outcome" "$name" "$role" "$detail"
     [ $outcome != FAILED ] || tail -n 40 "$dir.alias.log" "$dir.missing.log" 2>/dev/null | sed 's/^/    /' || true
-    printf '%s\t%s\t%s\t%s\t%s\n' "$title" "$version" "$role" "$outcome" \
-      "$("$here/role.sh" "$name" configure "$role")" >>"$work/results/$name"
+    printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$title" "$version" "$role" "$outcome" \
+      "$("$here/role.sh" "$name" configure "$role")" "$algorithm" >>"$work/results/$name"
   done
 }
 started=$SECONDS
@@ -192,16 +222,13 @@ wait
 
 # ---- the results ----
 
-count() { awk -F'\t' -v result="$1" 'NF == 5 && $4 == result { n++ } END { print n + 0 }' "$work"/results/*; }
+count() { awk -F'\t' -v result="$1" 'NF == 6 && $4 == result { n++ } END { print n + 0 }' "$work"/results/*; }
 for name in "${names[@]}"; do
   [ -s "$work/results/$name" ] && continue
   echo "FAILED   $name has no result"
-  printf '%s\t\t\tFAILED\t\n' "$name" >"$work/results/$name"
+  printf '%s\t\t\tFAILED\t\t%s\n' "$name" "$algorithm" >"$work/results/$name"
 done
-ok=$(count ok) failed=$(count FAILED) skipped=$(count SKIPPED)
-echo "$ok passed, $failed failed, $skipped skipped, in $((SECONDS - started)) s"
-if [ $write_docs = 1 ]; then
-  for name in "${names[@]}"; do cat "$work/results/$name"; done | "$here/write-docs.sh" >"$work/programs.md"
-  cp "$work/programs.md" "$root/docs/programs.md"
-fi
+ok=$(count ok) failed=$(count FAILED) skipped=$(count SKIPPED) unable=$(count UNABLE)
+echo "$algorithm: $ok passed, $failed failed, $skipped skipped, $unable not possible with such keys, in $((SECONDS - started)) s"
+[ -z "$results" ] || for name in "${names[@]}"; do cat "$work/results/$name"; done >>"$results"
 [ "$failed" = 0 ] && { [ "$skipped" = 0 ] || [ $no_skip = 0 ]; }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The results of run.sh as docs/programs.md. stdin: lines of title, version, role, result, configuration (tabs between).
+# The results of run.sh as docs/programs.md. stdin: lines of title, version, role, result, configuration, algorithm (tabs
+# between); one line for each algorithm.
 set -euo pipefail
 . /etc/os-release
 cat <<TEXT
@@ -17,10 +18,29 @@ configuration of OpenSSL that loads the provider ([configuration](configuration.
 the environment variable \`OPENSSL_CONF\` names. The user that the program runs as must be able to read the alias, the PIN file
 and the token; a PIN file of root with mode 0640 and the program's group will do.
 
-| program | version | role | result | what to put in its configuration |
-|---|---|---|---|---|
+The columns of results are the algorithms of the key; "cannot" is where the program takes no such key from a file either.
+
 TEXT
-awk -F'\t' '{ printf "| %s | %s | %s | %s | %s |\n", $1, $2, $3, ($4 == "ok" ? "works" : $4 == "SKIPPED" ? "not tested" : "fails"), $5 }'
+awk -F'\t' '
+  function word(result) { return result == "ok" ? "works" : result == "SKIPPED" ? "not tested" : result == "UNABLE" ? "cannot" : "fails" }
+  !($6 in seen) { seen[$6] = 1; algorithms[++algorithm_count] = $6 }
+  { row = $1 "\t" $2 "\t" $3 }
+  !(row in configuration) { rows[++row_count] = row; configuration[row] = $5 }
+  { result[row, $6] = word($4) }
+  END {
+    line = "| program | version | role |"; rule = "|---|---|---|"
+    for (a = 1; a <= algorithm_count; a++) { line = line " " algorithms[a] " |"; rule = rule "---|" }
+    print line " what to put in its configuration |"; print rule "---|"
+    for (r = 1; r <= row_count; r++) {
+      split(rows[r], field, "\t")
+      line = "| " field[1] " | " field[2] " | " field[3] " |"
+      for (a = 1; a <= algorithm_count; a++) {
+        got = result[rows[r], algorithms[a]]
+        line = line " " (got == "" ? "not tested" : got) " |"
+      }
+      print line " " configuration[rows[r]] " |"
+    }
+  }'
 cat <<'TEXT'
 
 Worth knowing:

@@ -4,6 +4,7 @@ reason="object not found"
 roles="req pkeyutl s_client"
 configure="\`-engine pkcs11 -keyform engine -key 'pkcs11:token=...;object=...;type=private?pin-source=/etc/keynym/pin'\`"
 configure_pkeyutl=${configure/-key \'/-inkey \'}
+unable() { [ "$KN_INTEROP_ALGORITHM" != ED25519 ] || echo "libp11 knows no Ed25519 keys"; }
 missing() { [ -f "$(openssl version -e | sed 's/.*"\(.*\)"/\1/')/pkcs11.so" ] || echo "the engine is not installed (Debian: $packages)"; }
 version() { dpkg-query -W -f '${Version}' libengine-pkcs11-openssl 2>/dev/null || echo; }
 with_token() { # after an error the engine's programs may crash while they end (SoftHSMv2 issue 729): a failure like any other

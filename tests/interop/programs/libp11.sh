@@ -3,6 +3,7 @@ title="libp11" packages="libp11-dev libssl-dev gcc"
 reason="test_libp11_reads.c:[0-9]+: found"
 roles="reader"
 configure="nothing: key, public key and certificate have one id and one label"
+unable() { [ "$KN_INTEROP_ALGORITHM" != ED25519 ] || echo "libp11 knows no Ed25519 keys"; }
 missing() {
   pkg-config --exists libp11 libcrypto 2>/dev/null && command -v cc >/dev/null ||
     echo "libp11 is not installed (Debian: $packages)"

@@ -38,6 +38,22 @@ s_client() {
   detail "TLSv1.2 and TLSv1.3: the server saw CN=token-client"
 }
 
+# Asked of the program itself, with a key in a file: newer releases can.
+software_can() { # ROLE: a signature with a software key of the algorithm
+  local dir
+  dir=$(mktemp -d "$work/unable.XXXXXX")
+  openssl req -x509 -newkey "${KN_INTEROP_ALGORITHM%%:*}" -noenc -keyout "$dir/key" -subj /CN=software -out "$dir/crt" 2>/dev/null
+  case $1 in
+  cms) openssl cms -sign -binary -nodetach -in "$dir/crt" -signer "$dir/crt" -inkey "$dir/key" -outform DER -out "$dir/out" ;;
+  dgst) openssl dgst -sha256 -sign "$dir/key" -out "$dir/out" "$dir/crt" ;;
+  esac >/dev/null 2>&1
+}
+unable() {
+  case $KN_INTEROP_ALGORITHM.$1 in
+  ED25519.cms | ED25519.dgst) software_can "$1" || echo "openssl $1 takes no Ed25519 keys, in files either" ;;
+  esac
+}
+
 req() {
   local name
   for name in "$key" "$uri"; do
@@ -111,6 +127,12 @@ dgst() {
 
 pkeyutl() {
   public_key
+  if [ "$KN_INTEROP_ALGORITHM" = ED25519 ]; then # signs the message, not a digest
+    tested openssl pkeyutl -sign -rawin -inkey "$key" -in "$chain" -out signature
+    openssl pkeyutl -verify -rawin -pubin -inkey public.pem -in "$chain" -sigfile signature
+    detail "a file with -rawin"
+    return
+  fi
   openssl dgst -sha256 -binary -out digest "$chain"
   tested openssl pkeyutl -sign -inkey "$key" -in digest -pkeyopt digest:sha256 -out signature
   openssl pkeyutl -verify -pubin -inkey public.pem -in digest -pkeyopt digest:sha256 -sigfile signature

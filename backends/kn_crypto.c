@@ -97,26 +97,34 @@ static bool set_rsa(EVP_PKEY_CTX *ctx, const kn_sign_how *how)
     return EVP_PKEY_CTX_set_params(ctx, params) > 0;
 }
 
-bool kn_crypto_verify(const kn_public *public, const kn_sign_how *how, const uint8_t *data, size_t length,
-                      const uint8_t *signature, size_t signature_length)
+kn_verdict kn_crypto_judge(const kn_public *public, const kn_sign_how *how, const uint8_t *data, size_t length,
+                           const uint8_t *signature, size_t signature_length)
 {
     if (!have_libctx())
-        return false;
+        return KN_VERDICT_NONE;
     ERR_set_mark();
     EVP_PKEY *pkey = to_pkey(public);
     EVP_PKEY_CTX *ctx = NULL;
-    bool good = false;
+    kn_verdict verdict = KN_VERDICT_NONE;
     if (pkey && how->scheme == KN_EDDSA) {
-        good = verify_eddsa(pkey, data, length, signature, signature_length);
+        verdict = verify_eddsa(pkey, data, length, signature, signature_length) ? KN_VERDICT_GOOD : KN_VERDICT_BAD;
     } else if (pkey) {
         ctx = EVP_PKEY_CTX_new_from_pkey(libctx, pkey, NULL);
-        good = ctx && EVP_PKEY_verify_init(ctx) > 0 && (how->scheme == KN_ECDSA || set_rsa(ctx, how)) &&
-               EVP_PKEY_verify(ctx, signature, signature_length, data, length) == 1;
+        if (ctx && EVP_PKEY_verify_init(ctx) > 0 && (how->scheme == KN_ECDSA || set_rsa(ctx, how))) {
+            int good = EVP_PKEY_verify(ctx, signature, signature_length, data, length);
+            verdict = good == 1 ? KN_VERDICT_GOOD : good == 0 ? KN_VERDICT_BAD : KN_VERDICT_NONE;
+        }
     }
     EVP_PKEY_CTX_free(ctx);
     EVP_PKEY_free(pkey);
     ERR_pop_to_mark();
-    return good;
+    return verdict;
+}
+
+bool kn_crypto_verify(const kn_public *public, const kn_sign_how *how, const uint8_t *data, size_t length,
+                      const uint8_t *signature, size_t signature_length)
+{
+    return kn_crypto_judge(public, how, data, length, signature, signature_length) == KN_VERDICT_GOOD;
 }
 
 bool kn_crypto_public_valid(const kn_public *public)

@@ -10,7 +10,13 @@
 
 #include <openssl/types.h>
 
+/* Of a signature. NONE: it could not be looked at, for lack of memory for one; or it is malformed. */
+typedef enum kn_verdict { KN_VERDICT_BAD, KN_VERDICT_GOOD, KN_VERDICT_NONE } kn_verdict;
+
 /* @how and @data as for kn_key_sign(); @salt_bytes may be KN_SALT_ANY. */
+kn_verdict kn_crypto_judge(const kn_public *public, const kn_sign_how *how, const uint8_t *data, size_t length,
+                           const uint8_t *signature, size_t signature_length);
+/* Is it good? */
 bool kn_crypto_verify(const kn_public *public, const kn_sign_how *how, const uint8_t *data, size_t length,
                       const uint8_t *signature, size_t signature_length);
 

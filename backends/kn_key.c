@@ -233,7 +233,10 @@ kn_err kn_key_sign(kn_key *key, const kn_sign_how *how, const uint8_t *data, siz
     if (kn_failed(err))
         return err;
     if (binding && atomic_load(&key->proved) != binding) {
-        if (!kn_crypto_verify(&key->public, how, data, length, done, done_length))
+        kn_verdict verdict = kn_crypto_judge(&key->public, how, data, length, done, done_length);
+        if (verdict == KN_VERDICT_NONE)
+            return kn_fail(KN_E_CRYPTO, "the first signature of a key could not be verified");
+        if (verdict == KN_VERDICT_BAD)
             return kn_fail(KN_E_KEY_CHANGED, "a signature does not verify with the alias's public key");
         atomic_store(&key->proved, binding);
     }

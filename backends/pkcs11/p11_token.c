@@ -157,11 +157,11 @@ static kn_err search_module(p11_state *state, const p11_module *module, const p1
         note(all, &info);
         if (!p11_kit_uri_match_token_info(uri->kit, &info) || !p11_slot_matches(module->fn, slots[i], uri))
             continue;
-        note(f, &info);
-        f->count++;
         f->token = know_token(state, module, slots[i], &info);
         if (!f->token)
             return kn_fail(KN_E_NO_MEMORY, "a token");
+        note(f, &info);
+        f->count++;
     }
     return kn_success();
 }
@@ -177,6 +177,8 @@ static kn_err find_locked(p11_state *state, const p11_uri *uri, p11_token **ret_
         return err;
     for (size_t i = 0; i < module_count; i++) {
         err = search_module(state, modules[i], uri, &match, &all);
+        if (err.code == KN_E_NO_MEMORY)
+            return err;
         if (kn_failed(err)) { /* one broken module does not hide the tokens of the others */
             kn_log(KN_LOG_WARN, "%s", kn_err_detail());
             failure = err;

@@ -17,7 +17,7 @@
 #include <sys/types.h>
 
 #define FAULT_URI     "pkcs11:token=fault;object=device"
-#define FAULT_SECONDS 100 /* a test that takes longer hangs */
+#define FAULT_SECONDS 250 /* a test that takes longer hangs */
 
 extern test_token *fault_token;
 extern shim *fault_shim;

@@ -460,7 +460,7 @@ static void show_exceptions(void)
 
 static void test_operation(void **state)
 {
-    (void)alarm(full ? 1200 : 100);
+    (void)alarm(full ? 1200 : FAULT_SECONDS);
     run_operation(*state);
 }
 

@@ -21,6 +21,9 @@ static shim *state;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static atomic_uint closed; /* state->closings that this process has followed */
 
+/* Read: in the real module. SoftHSM frees a session that is closed while another thread works in it, so this waits. */
+static pthread_rwlock_t in_module = PTHREAD_RWLOCK_INITIALIZER;
+
 static void attach(void)
 {
     const char *module = getenv("KN_SHIM_MODULE"), *path = getenv("KN_SHIM_STATE");
@@ -41,10 +44,12 @@ static void close_sessions(void)
 {
     CK_SLOT_ID slots[SLOTS_MAX];
     CK_ULONG count = SLOTS_MAX;
+    (void)pthread_rwlock_wrlock(&in_module);
     if (real->C_GetSlotList(CK_TRUE, slots, &count) == CKR_OK)
         for (CK_ULONG i = 0; i < count; i++)
             (void)real->C_CloseAllSessions(slots[i]);
     atomic_store(&state->sessions, 0);
+    (void)pthread_rwlock_unlock(&in_module);
 }
 
 static void follow_closings(void)
@@ -140,7 +145,11 @@ static CK_RV end(shim_call call, CK_RV rv)
         const step shim_step = begin(SHIM_##call, kind);                                                     \
         if (shim_step.rv != CKR_OK && !shim_step.after)                                                      \
             return shim_step.rv;                                                                             \
+        (void)pthread_rwlock_rdlock(&in_module);                                                             \
+        (void)atomic_fetch_add(&state->inside, 1);                                                           \
         CK_RV rv = end(SHIM_##call, work);                                                                   \
+        (void)atomic_fetch_sub(&state->inside, 1);                                                           \
+        (void)pthread_rwlock_unlock(&in_module);                                                             \
         return shim_step.rv != CKR_OK ? shim_step.rv : rv;                                                   \
     }
 
@@ -182,6 +191,8 @@ static CK_RV token_info(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
 {
     CK_RV rv = real->C_GetTokenInfo(inside(slot), info);
     if (rv == CKR_OK) {
+        if (atomic_load(&state->other_model))
+            memcpy(info->model, "shim            ", sizeof info->model);
         info->flags |= atomic_load(&state->token_flags);
         info->flags &= ~atomic_load(&state->token_flags_off);
         if (atomic_load(&state->told_session_count))

@@ -75,6 +75,7 @@ typedef struct shim {
     atomic_uint done[SHIM_CALL_COUNT]; /* calls that the real module answered with CKR_OK */
     shim_rule rules[SHIM_CALL_COUNT];
     atomic_uint delay_us[SHIM_CALL_COUNT];
+    atomic_uint inside; /* threads in the real module now */
 
     /* the token and its slot */
     atomic_bool token_out;           /* no slot holds a token, and its sessions are gone */
@@ -90,6 +91,7 @@ typedef struct shim {
     char keypad_pin[24];             /* what somebody types at the token: C_Login with NULL; "": nobody */
 
     /* lies */
+    atomic_bool other_model;     /* the token's model is "shim", of which nothing is known */
     atomic_uint portion;         /* objects that one C_FindObjects returns at most; 0: as many as asked for */
     atomic_bool found_twice;     /* C_FindObjects returns each object twice */
     atomic_ulong found_instead;  /* it returns this object instead of the first one; 0: it does not */

@@ -48,6 +48,8 @@ static const char help[] =
     "  --key FILE          the private key of --cert, PEM\n"
     "  --hub NAME          hub for enrollments that have none (default " DEFAULT_HUB "); may be repeated: the\n"
     "                      devices are then spread over them\n"
+    "  --webhook-ca FILE   CA certificates that webhooks are verified with, PEM (default: the system's)\n"
+    "  --webhook-timeout S seconds that a webhook may take, 1..300 (default 5)\n"
     "  --retry-after S     seconds that a device is told to wait before it asks again, 0..300; 0 tells none\n"
     "                      (default 3)\n"
     "  --assign-after S    seconds for which an operation stays \"assigning\", 0..300 (default 0)\n"
@@ -60,7 +62,7 @@ static const char help[] =
     "Clients trust STATE/ca.pem.\n";
 
 typedef struct serve_options {
-    const char *dir, *bind, *cert, *key, *retry_after, *assign_after, *connect_timeout, *log_level;
+    const char *dir, *bind, *cert, *key, *webhook_ca, *webhook_timeout, *retry_after, *assign_after, *connect_timeout, *log_level;
     const char *names[DPS_TLS_NAMES_MAX];
     size_t name_count;
     const char *hubs[DPS_HUBS_MAX];
@@ -68,7 +70,7 @@ typedef struct serve_options {
     const char *ports[DPS_TRANSPORTS_MAX]; /* in the order of dps_transports */
     int port_numbers[DPS_TRANSPORTS_MAX];  /* -1: does not listen */
     bool free_ports;
-    long retry_after_s, assign_after_s, connect_timeout_s;
+    long webhook_timeout_s, retry_after_s, assign_after_s, connect_timeout_s;
 } serve_options;
 
 /* No port option: everything at its default port. Otherwise what is named. */
@@ -93,6 +95,11 @@ static int check_options(const dps_cmd *cmd, serve_options *o)
     dps_log_level level = DPS_LOG_INFO;
     unsigned char address[16];
     o->retry_after_s = RETRY_AFTER_S;
+    o->webhook_timeout_s = DPS_WEBHOOK_TIMEOUT_S;
+    if (o->webhook_timeout != NULL && !dps_cmd_number(o->webhook_timeout, 1, SECONDS_MAX, &o->webhook_timeout_s))
+        return dps_cmd_usage(cmd, "--webhook-timeout \"%s\" is not a number of 1..300", o->webhook_timeout);
+    if (o->webhook_ca != NULL && access(o->webhook_ca, R_OK) != 0)
+        return dps_cmd_usage(cmd, "--webhook-ca \"%s\" cannot be read", o->webhook_ca);
     o->connect_timeout_s = CONNECT_TIMEOUT_S;
     if (o->retry_after != NULL && !dps_cmd_number(o->retry_after, 0, SECONDS_MAX, &o->retry_after_s))
         return dps_cmd_usage(cmd, "--retry-after \"%s\" is not a number of 0..300", o->retry_after);
@@ -183,6 +190,19 @@ static dps_faults *new_faults(const dps_state *state)
     return dps_state_path(state, DPS_FAULTS_NAME, path, NULL) ? dps_faults_new(path) : NULL;
 }
 
+static bool new_webhook(const serve_options *o, const dps_state *state, const dps_hubs *hubs, dps_webhook **ret_webhook,
+                        dps_fail *fail)
+{
+    char path[DPS_PATH_LEN];
+    const dps_webhook_config config = {
+        .database = path,
+        .hubs = hubs,
+        .ca = o->webhook_ca,
+        .timeout_s = (unsigned)o->webhook_timeout_s,
+    };
+    return dps_state_path(state, DPS_DATABASE_NAME, path, fail) && dps_webhook_new(&config, ret_webhook, fail);
+}
+
 static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
 {
     dps_tls_files *tls = calloc(1, sizeof(*tls)); /* three paths are too much for the stack */
@@ -196,7 +216,8 @@ static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
     bool ok = false;
     for (size_t i = 0; i < o->hub_count; i++)
         ok = dps_hubs_add(&hubs, dps_span_of(o->hubs[i]));
-    const dps_service_config service_config = {
+    dps_webhook *webhook = NULL;
+    dps_service_config service_config = {
         .hubs = &hubs,
         .faults = faults,
         .retry_after_s = (unsigned)o->retry_after_s,
@@ -208,7 +229,10 @@ static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
     }
     ok = false;
     if (!dps_state_lock(state, fail) || !dps_state_open_store(o->dir, true, &store, fail) ||
-        !prepare_tls(o, state, tls, fail) || !dps_service_new(store, &service_config, &service, fail))
+        !prepare_tls(o, state, tls, fail) || !new_webhook(o, state, &hubs, &webhook, fail))
+        goto out;
+    service_config.webhook = webhook;
+    if (!dps_service_new(store, &service_config, &service, fail))
         goto out;
     if (!dps_hub_store_open(o->dir, true, &hub.store, fail))
         goto out;
@@ -232,6 +256,7 @@ static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
 out:
     dps_server_free(&server);
     dps_service_free(&service);
+    dps_webhook_free(&webhook);
     dps_hub_store_close(&hub.store);
     dps_store_close(&store);
     dps_tls_wrong_free(&wrong);
@@ -251,6 +276,8 @@ static int run(const dps_cmd *cmd, int argc, char **argv)
         {.name = "cert", .value = &o.cert},
         {.name = "key", .value = &o.key},
         {.name = "hub", .values = o.hubs, .values_max = DPS_HUBS_MAX, .values_count = &o.hub_count},
+        {.name = "webhook-ca", .value = &o.webhook_ca},
+        {.name = "webhook-timeout", .value = &o.webhook_timeout},
         {.name = "retry-after", .value = &o.retry_after},
         {.name = "assign-after", .value = &o.assign_after},
         {.name = "connect-timeout", .value = &o.connect_timeout},

@@ -7,6 +7,7 @@
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 
+#include "dps_assignment.h"
 #include "dps_authorize.h"
 #include "dps_json.h"
 #include "dps_log.h"
@@ -17,8 +18,9 @@ struct dps_service {
     dps_authorizer *authorizer;
     char id_scope[DPS_SCOPE_LEN];
     dps_hubs hubs;
+    dps_assignment_context assignment;
+    dps_webhook *webhook; /* borrowed; NULL: none */
     unsigned retry_after_s;
-    unsigned assign_after_s;
     dps_faults *faults;
     dps_fault_plan plan; /* for the request that is being answered */
 };
@@ -33,9 +35,15 @@ bool dps_service_new(dps_store *store, const dps_service_config *config, dps_ser
         return dps_fail_set(fail, DPS_EXIT_FAILED, "out of memory");
     service->store = store;
     service->retry_after_s = config->retry_after_s;
-    service->assign_after_s = config->assign_after_s;
     service->hubs = *config->hubs;
     service->faults = config->faults;
+    service->webhook = config->webhook;
+    service->assignment = (dps_assignment_context){
+        .store = store,
+        .id_scope = service->id_scope,
+        .hubs = &service->hubs,
+        .assign_after_s = config->assign_after_s,
+    };
     service->authorizer = dps_authorizer_new(store);
     if (service->authorizer == NULL) {
         dps_service_free(&service);
@@ -97,37 +105,6 @@ void dps_service_reject(dps_service *service, dps_error error, const char *messa
     };
 }
 
-/* Cuts what is too long, but never inside a character. */
-static void copy_span(char *out, size_t cap, dps_span span)
-{
-    size_t n = span.len < cap ? span.len : cap - 1;
-    while (n > 0 && n < span.len && ((unsigned char)span.at[n] & 0xc0) == 0x80)
-        n--;
-    memcpy(out, span.at, n);
-    out[n] = '\0';
-}
-
-static bool fill_evidence(const dps_peer *peer, const dps_request *request, dps_evidence *ret)
-{
-    dps_evidence evidence = {0};
-    if (peer->leaf != NULL) {
-        unsigned char *der = NULL;
-        int n = i2d_X509(peer->leaf, &der);
-        bool ok = n > 0 && dps_blob_copy(der, (size_t)n, &evidence.leaf);
-        OPENSSL_free(der);
-        if (!ok)
-            return false;
-    }
-    memcpy(evidence.tls_version, peer->tls_version, sizeof(evidence.tls_version));
-    memcpy(evidence.tls_cipher, peer->tls_cipher, sizeof(evidence.tls_cipher));
-    memcpy(evidence.tls_signature, peer->tls_signature, sizeof(evidence.tls_signature));
-    copy_span(evidence.api_version, sizeof(evidence.api_version), request->api_version);
-    copy_span(evidence.client_version, sizeof(evidence.client_version), request->client_version);
-    snprintf(evidence.transport, sizeof(evidence.transport), "%s", request->transport);
-    *ret = evidence;
-    return true;
-}
-
 /* Remembers why a device was refused, so that its owner can ask the server instead of guessing. */
 static void refuse(dps_service *service, const dps_peer *peer, const dps_request *request,
                    const dps_decision *decision, dps_response *ret_response)
@@ -138,9 +115,9 @@ static void refuse(dps_service *service, const dps_peer *peer, const dps_request
     if (dps_id_check(request->registration_id) != DPS_ID_OK)
         return;
     dps_refusal refusal = {.error_code = ret_response->error_code, .at_ms = dps_time_now_ms()};
-    copy_span(refusal.registration_id, sizeof(refusal.registration_id), request->registration_id);
+    dps_span_copy(refusal.registration_id, sizeof(refusal.registration_id), request->registration_id);
     memcpy(refusal.message, decision->message, sizeof(refusal.message));
-    if (!fill_evidence(peer, request, &refusal.evidence) ||
+    if (!dps_evidence_of(peer, request, &refusal.evidence) ||
         dps_store_refusal_save(service->store, &refusal) != DPS_STORE_OK)
         dps_log(DPS_LOG_ERROR, "a refusal cannot be written: %s", dps_store_message(service->store));
     dps_refusal_clear(&refusal);
@@ -219,106 +196,6 @@ static void internal_error(dps_service *service, const char *what, dps_response 
     dps_service_reject(service, DPS_ERR_INTERNAL, "Internal error", ret_response);
 }
 
-/* The key that the hub shares with the TPM, and the blob that brings it there. */
-static bool make_tpm_key(const dps_service *service, const dps_enrollment *enrollment, const dps_blob *storage_root_key,
-                         dps_registration *r, const char **ret_problem)
-{
-    dps_tpm_public ek, srk;
-    uint8_t key[DPS_KEY_SIZE];
-    char uri[DPS_TPM_URI_MAX];
-    dps_blob challenge = {0};
-    if ((*ret_problem = dps_tpm_parse_public(&enrollment->primary, &ek)) != NULL ||
-        (*ret_problem = dps_tpm_parse_public(storage_root_key, &srk)) != NULL)
-        return false;
-    snprintf(uri, sizeof(uri), "%s/registrations/%s", service->id_scope, r->id);
-    bool ok = RAND_bytes(key, sizeof(key)) == 1 && dps_tpm_wrap(&ek, &srk, key, sizeof(key), uri, &challenge) &&
-              dps_blob_copy(key, sizeof(key), &r->keys[0]) &&
-              (r->tpm_key = dps_base64_encode(challenge.bytes, challenge.len)) != NULL;
-    dps_blob_clear(&challenge);
-    OPENSSL_cleanse(key, sizeof(key));
-    return ok;
-}
-
-/* What was before decides what the policy of the enrollment does. */
-static bool assign(const dps_service *service, const dps_enrollment *e, const dps_registration *before,
-                   dps_registration *r)
-{
-    const char *twin = e->initial_twin;
-    const char *substatus = "initialAssignment";
-    if (before != NULL && !e->update_hub) {
-        memcpy(r->hub, before->hub, sizeof(r->hub));
-        substatus = before->substatus;
-        twin = before->initial_twin;
-    } else {
-        switch (dps_allocate(e, &service->hubs, r->id, r->hub)) {
-        case DPS_ALLOCATED:
-            if (before != NULL && strcmp(before->hub, r->hub) != 0) {
-                substatus = e->migrate_data ? "deviceDataMigrated" : "deviceDataReset";
-                twin = e->migrate_data ? before->initial_twin : e->initial_twin;
-            }
-            break;
-        case DPS_ALLOCATED_BY_WEBHOOK:
-            r->outcome = DPS_OUTCOME_FAILED;
-            r->error_code = DPS_FAILED_WEBHOOK;
-            snprintf(r->error_message, sizeof(r->error_message), "Custom allocation failed");
-            break;
-        case DPS_ALLOCATED_NOWHERE:
-            r->outcome = DPS_OUTCOME_FAILED;
-            r->error_code = DPS_FAILED_NO_HUB;
-            snprintf(r->error_message, sizeof(r->error_message), "No IoT hub is linked to the enrollment");
-            break;
-        }
-    }
-    snprintf(r->substatus, sizeof(r->substatus), "%s", substatus);
-    return twin == NULL || (r->initial_twin = strdup(twin)) != NULL;
-}
-
-static bool fill_registration(dps_service *service, const dps_peer *peer, const dps_request *request,
-                              dps_decision *decision, const dps_registration *before, dps_registration *r)
-{
-    const dps_enrollment *e = decision->enrollment;
-    r->attestation = e->attestation;
-    if (e->is_group)
-        memcpy(r->group_id, e->id, sizeof(r->group_id));
-    memcpy(r->device_id, e->device_id[0] != '\0' ? e->device_id : r->id, sizeof(r->device_id));
-    for (size_t i = 0; i < DPS_DEVICE_KEYS; i++) {
-        r->keys[i] = decision->keys[i];
-        decision->keys[i] = (dps_blob){0};
-    }
-    return dps_random_etag(r->etag) && fill_evidence(peer, request, &r->evidence) && assign(service, e, before, r);
-}
-
-/* What this registration becomes: the same device when it was here before. */
-static bool build_registration(dps_service *service, const dps_peer *peer, const dps_request *request,
-                               dps_decision *decision, dps_registration *ret)
-{
-    dps_registration before;
-    int64_t now = dps_time_now_ms();
-    dps_registration r = {
-        .created_ms = now,
-        .updated_ms = now,
-        .ready_ms = now + (int64_t)service->assign_after_s * 1000,
-    };
-    dps_store_result result = dps_store_registration_get(service->store, request->registration_id.at, &before);
-    bool ok = false;
-    if (result == DPS_STORE_OK) {
-        memcpy(r.id, before.id, sizeof(r.id));
-        r.created_ms = before.created_ms;
-        ok = fill_registration(service, peer, request, decision,
-                               before.outcome == DPS_OUTCOME_ASSIGNED ? &before : NULL, &r);
-        dps_registration_clear(&before);
-    } else if (result == DPS_STORE_NOT_FOUND) {
-        copy_span(r.id, sizeof(r.id), request->registration_id);
-        ok = fill_registration(service, peer, request, decision, NULL, &r);
-    }
-    if (!ok) {
-        dps_registration_clear(&r);
-        return false;
-    }
-    *ret = r;
-    return true;
-}
-
 static void fail_on_demand(const dps_service *service, dps_registration *r)
 {
     if (service->plan.fail_code == 0)
@@ -326,6 +203,12 @@ static void fail_on_demand(const dps_service *service, dps_registration *r)
     r->outcome = DPS_OUTCOME_FAILED;
     r->error_code = service->plan.fail_code;
     memcpy(r->error_message, service->plan.message, sizeof(r->error_message));
+}
+
+/* The webhook's turn. A server that was stopped meanwhile asks again when the device does. */
+static bool ask_webhook(dps_service *service, const dps_registration *r)
+{
+    return service->webhook != NULL && dps_webhook_ask(service->webhook, r->id);
 }
 
 static void commit(dps_service *service, const dps_peer *peer, const dps_registration *registration,
@@ -338,6 +221,8 @@ static void commit(dps_service *service, const dps_peer *peer, const dps_registr
         internal_error(service, "a registration cannot be written", ret_response);
         return;
     }
+    if (registration->outcome == DPS_OUTCOME_PENDING && !ask_webhook(service, registration))
+        dps_log(DPS_LOG_WARN, "the webhook for \"%s\" has to wait", registration->id);
     dps_log(DPS_LOG_INFO, "%s: registration id \"%s\" accepted by %s \"%s\" (%s), hub %s (%s)", peer->address,
             registration->id, registration->group_id[0] != '\0' ? "group" : "enrollment",
             registration->group_id[0] != '\0' ? registration->group_id : registration->id,
@@ -462,7 +347,7 @@ static bool give_tpm_key(dps_service *service, const dps_request *request, const
     if (root->len == 0 &&
         dps_store_tpm_root_get(service->store, request->registration_id.at, &remembered) == DPS_STORE_OK)
         root = &remembered;
-    bool ok = root->len > 0 && make_tpm_key(service, e, root, r, &problem);
+    bool ok = root->len > 0 && dps_assignment_tpm_key(&service->assignment, e, root, r, &problem);
     dps_blob_clear(&remembered);
     if (!ok && problem != NULL)
         dps_service_reject(service, DPS_ERR_INVALID_ARGUMENT, problem, ret_response);
@@ -492,7 +377,7 @@ static void register_device(dps_service *service, const dps_peer *peer, const dp
                            "registrationId in the body is not the one of the connection", ret_response);
     } else if (body.has_tpm && !is_tpm) {
         dps_service_reject(service, DPS_ERR_INVALID_ARGUMENT, "The enrollment is not for a TPM", ret_response);
-    } else if (!build_registration(service, peer, request, decision, &registration)) {
+    } else if (!dps_assignment_prepare(&service->assignment, peer, request, decision, &registration)) {
         internal_error(service, "a registration cannot be prepared", ret_response);
     } else {
         fail_on_demand(service, &registration);
@@ -518,7 +403,7 @@ static void answer_register(dps_service *service, const dps_peer *peer, const dp
     dps_decision decision;
     dps_request r = *request;
     if (judge(service, peer, request, true, &decision)) {
-        copy_span(id, sizeof(id), r.registration_id); /* with a NUL, for the store */
+        dps_span_copy(id, sizeof(id), r.registration_id); /* with a NUL, for the store */
         r.registration_id = dps_span_of(id);
         register_device(service, peer, &r, &decision, ret_response);
     } else if (wants_challenge(&decision, request)) {
@@ -572,8 +457,11 @@ static void answer_status(dps_service *service, const dps_peer *peer, const dps_
         internal_error(service, "an operation cannot be read", ret_response);
         return;
     }
-    bool ready = dps_time_now_ms() >= operation.ready_ms && !service->plan.stuck;
     fail_on_demand(service, &registration);
+    bool pending = registration.outcome == DPS_OUTCOME_PENDING;
+    if (pending && !ask_webhook(service, &registration))
+        dps_log(DPS_LOG_WARN, "the webhook for \"%s\" has to wait", registration.id);
+    bool ready = dps_time_now_ms() >= operation.ready_ms && !service->plan.stuck && !pending;
     *ret_response = (dps_response){
         .status = ready ? 200 : 202,
         .retry_after_s = ready ? 0 : service->retry_after_s,

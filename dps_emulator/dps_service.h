@@ -12,6 +12,7 @@
 #include "dps_faults.h"
 #include "dps_peer.h"
 #include "dps_store.h"
+#include "dps_webhook.h"
 
 typedef struct dps_service dps_service;
 
@@ -19,6 +20,7 @@ typedef struct dps_service_config {
     const dps_hubs *hubs;    /* for enrollments that name none; at least one; copied */
     unsigned retry_after_s;  /* sent with every 202; 0 leaves it out */
     dps_faults *faults;      /* borrowed; NULL: none */
+    dps_webhook *webhook;    /* the same; without one, custom allocation stays assigning */
     unsigned assign_after_s; /* how long an operation stays "assigning" */
 } dps_service_config;
 

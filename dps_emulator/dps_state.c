@@ -69,7 +69,7 @@ bool dps_state_open_store(const char *dir, bool create, dps_store **ret_store, d
     char path[DPS_PATH_LEN];
     if (!dps_state_open(dir, create, &state, fail))
         return false;
-    bool ok = dps_state_path(&state, "dps.db", path, fail);
+    bool ok = dps_state_path(&state, DPS_DATABASE_NAME, path, fail);
     if (ok && !create && access(path, F_OK) != 0)
         ok = dps_fail_set(fail, DPS_EXIT_NOT_FOUND,
                           "there is no database in \"%s\"; \"keynym-dps serve\" or \"group create\" makes it",

@@ -14,6 +14,8 @@
 
 enum { DPS_PATH_LEN = 4096 };
 
+#define DPS_DATABASE_NAME "dps.db"
+
 /* Zero-initialise. */
 typedef struct dps_state {
     char dir[DPS_PATH_LEN];

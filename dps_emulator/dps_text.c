@@ -17,6 +17,15 @@ bool dps_span_is(dps_span span, const char *text)
     return span.len == strlen(text) && memcmp(span.at, text, span.len) == 0;
 }
 
+void dps_span_copy(char *out, size_t cap, dps_span span)
+{
+    size_t n = span.len < cap ? span.len : cap - 1;
+    while (n > 0 && n < span.len && ((unsigned char)span.at[n] & 0xc0) == 0x80)
+        n--;
+    memcpy(out, span.at, n);
+    out[n] = '\0';
+}
+
 static char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;

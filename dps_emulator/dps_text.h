@@ -27,6 +27,8 @@ typedef struct dps_span {
 
 dps_span dps_span_of(const char *text);
 bool dps_span_is(dps_span span, const char *text);
+/* With a NUL. Cuts what is too long, but never inside a UTF-8 character. */
+void dps_span_copy(char *out, size_t cap, dps_span span);
 
 /* Compares ASCII letters without case. */
 bool dps_text_equal_nocase(const char *a, size_t a_len, const char *b, size_t b_len);

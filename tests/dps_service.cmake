@@ -13,7 +13,7 @@ kn_test(test_dps_api LABEL contract
         LIBS PkgConfig::CJSON OpenSSL::SSL OpenSSL::Crypto)
 target_compile_definitions(test_dps_api PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>")
 add_dependencies(test_dps_api keynym-dps)
-foreach(name faults)
+foreach(name faults webhook)
   kn_test(test_dps_${name} LABEL integration
           SOURCES integration/test_dps_${name}.c integration/test_dps_harness.c unit/test_dps_pki.c
           LIBS PkgConfig::CJSON OpenSSL::SSL OpenSSL::Crypto)

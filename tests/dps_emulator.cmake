@@ -17,8 +17,16 @@ foreach(name mqtt life https ws amqp hub)
   target_compile_definitions(test_dps_${name} PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>")
   add_dependencies(test_dps_${name} keynym-dps)
 endforeach()
-target_include_directories(test_dps_amqp SYSTEM PRIVATE ${PROTON_INCLUDE_DIR})
-target_link_libraries(test_dps_amqp PRIVATE ${PROTON_LIBRARY})
+kn_test(test_dps_contract LABEL contract
+        SOURCES contract/test_dps_contract.c integration/test_dps_harness.c unit/test_dps_pki.c
+        LIBS PkgConfig::CJSON OpenSSL::SSL OpenSSL::Crypto)
+target_compile_definitions(test_dps_contract PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>")
+add_dependencies(test_dps_contract keynym-dps)
+foreach(name amqp contract)
+  target_sources(test_dps_${name} PRIVATE integration/test_dps_amqp_client.c)
+  target_include_directories(test_dps_${name} SYSTEM PRIVATE ${PROTON_INCLUDE_DIR})
+  target_link_libraries(test_dps_${name} PRIVATE ${PROTON_LIBRARY})
+endforeach()
 
 kn_test(fuzz_dps_mqtt LABEL fuzz SOURCES fuzz/fuzz_dps_mqtt.c LIBS dps_core TIMEOUT 60)
 foreach(name http ws)

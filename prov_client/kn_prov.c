@@ -1,6 +1,7 @@
 #include "kn_prov.h"
 
 #include "prov_json.h"
+#include "prov_sas.h"
 #include "prov_transport.h"
 
 #include <openssl/rand.h>
@@ -114,6 +115,7 @@ static kn_prov_code prepare(run *r, prov_error *error)
     if ((code = prov_registration_id_check(r->identity.registration_id, error)))
         return code;
     r->session.id_scope = request->id_scope;
+    r->session.sas_lifetime_s = PROV_SAS_LIFETIME_S;
     r->session.tls = (prov_tls_config){
         .endpoint = &r->session.endpoint,
         .ca_file = request->ca_file,

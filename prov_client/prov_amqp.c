@@ -1,5 +1,7 @@
 #include "prov_amqp.h"
 
+#include "prov_amqp_sasl.h"
+
 #include <proton/connection.h>
 #include <proton/connection_driver.h>
 #include <proton/delivery.h>
@@ -251,8 +253,11 @@ static void set_up_sasl(prov_amqp *amqp, const prov_amqp_config *config)
     pn_sasl_t *sasl = pn_sasl(amqp->driver.transport);
 
     pn_sasl_allowed_mechs(sasl, config->mechanism);
+    if (strcmp(config->mechanism, PROV_AMQP_MSSBCBS) == 0)
+        prov_amqp_sasl_empty(amqp->driver.transport, PROV_AMQP_MSSBCBS);
     pn_sasl_set_allow_insecure_mechs(sasl, true); /* proton does not see that TLS carries it */
-    (void)pn_connection_set_user(amqp->driver.connection, config->user);
+    if (config->user)
+        (void)pn_connection_set_user(amqp->driver.connection, config->user);
     if (config->password)
         (void)pn_connection_set_password(amqp->driver.connection, config->password);
 }
@@ -416,21 +421,67 @@ static kn_prov_code decode(pn_link_t *receiver, pn_delivery_t *delivery, pn_mess
     return code;
 }
 
+/* A whole message that was not taken. */
+static pn_delivery_t *ready(pn_link_t *receiver)
+{
+    pn_delivery_t *delivery = pn_link_current(receiver);
+
+    return delivery && pn_delivery_readable(delivery) && !pn_delivery_partial(delivery) ? delivery : NULL;
+}
+
+static bool is_too_large(pn_link_t *receiver)
+{
+    pn_delivery_t *delivery = pn_link_current(receiver);
+
+    return delivery && pn_delivery_pending(delivery) > PROV_AMQP_MESSAGE_MAX;
+}
+
+/* A turn that may be cut short by a heartbeat that is due; only @deadline itself is a time-out. */
+static kn_prov_code patient_turn(prov_amqp *amqp, pn_link_t *link, const prov_deadline *deadline,
+                                 prov_error *error)
+{
+    int64_t now = prov_now_ms(), due = pn_transport_tick(amqp->driver.transport, now);
+    prov_deadline part = *deadline;
+    kn_prov_code code;
+
+    if (due > now && due < part.at_ms)
+        part.at_ms = due;
+    code = turn(amqp, link, &part, error);
+    return code == KN_PROV_E_TIMEOUT && prov_deadline_left_ms(deadline) > 0 ? KN_PROV_OK : code;
+}
+
+kn_prov_code prov_amqp_wait(prov_amqp *amqp, pn_link_t *const *receivers, size_t count,
+                            const prov_deadline *deadline, size_t *ret_index, prov_error *error)
+{
+    for (;;) {
+        kn_prov_code code;
+
+        for (size_t i = 0; i < count; i++) {
+            if (is_too_large(receivers[i]))
+                return prov_fail(error, KN_PROV_E_RESPONSE, "an AMQP message of over %u bytes",
+                                 PROV_AMQP_MESSAGE_MAX);
+            if (ready(receivers[i])) {
+                *ret_index = i;
+                return KN_PROV_OK;
+            }
+        }
+        for (size_t i = 0; i < count; i++) {
+            if ((code = check_peer(amqp, receivers[i], deadline, error)))
+                return code;
+        }
+        if ((code = patient_turn(amqp, NULL, deadline, error)))
+            return code;
+    }
+}
+
 kn_prov_code prov_amqp_receive(prov_amqp *amqp, pn_link_t *receiver, const prov_deadline *deadline,
                                pn_message_t *message, prov_error *error)
 {
-    pn_delivery_t *delivery;
-    kn_prov_code code;
+    size_t index;
+    kn_prov_code code = prov_amqp_wait(amqp, &receiver, 1, deadline, &index, error);
+    pn_delivery_t *delivery = code ? NULL : ready(receiver);
 
-    while (!(delivery = pn_link_current(receiver)) || !pn_delivery_readable(delivery) ||
-           pn_delivery_partial(delivery)) {
-        if (delivery && pn_delivery_pending(delivery) > PROV_AMQP_MESSAGE_MAX)
-            return prov_fail(error, KN_PROV_E_RESPONSE, "an AMQP message of over %u bytes",
-                             PROV_AMQP_MESSAGE_MAX);
-        if ((code = turn(amqp, receiver, deadline, error)))
-            return code;
-    }
-    if ((code = decode(receiver, delivery, message, error)))
+    if (code || (code = decode(receiver, delivery, message, error)))
         return code;
     pn_delivery_update(delivery, PN_ACCEPTED);
     pn_delivery_settle(delivery);
@@ -442,14 +493,8 @@ kn_prov_code prov_amqp_idle(prov_amqp *amqp, const prov_deadline *deadline, prov
 {
     kn_prov_code code;
 
-    do {
-        int64_t now = prov_now_ms(), due = pn_transport_tick(amqp->driver.transport, now);
-        prov_deadline part = *deadline;
-
-        if (due > now && due < part.at_ms) /* a heartbeat is due before */
-            part.at_ms = due;
-        code = turn(amqp, NULL, &part, error);
-    } while (code == KN_PROV_OK || (code == KN_PROV_E_TIMEOUT && prov_deadline_left_ms(deadline) > 0));
+    while ((code = patient_turn(amqp, NULL, deadline, error)) == KN_PROV_OK)
+        continue;
     return code == KN_PROV_E_TIMEOUT ? KN_PROV_OK : code;
 }
 

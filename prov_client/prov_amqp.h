@@ -26,12 +26,14 @@
 #define PROV_AMQP_CONDITION_MAX 64U
 #define PROV_AMQP_TEXT_MAX      4096U
 
+#define PROV_AMQP_MSSBCBS "MSSBCBS" /* a token will come on $cbs */
+
 typedef struct prov_amqp prov_amqp;
 
 typedef struct prov_amqp_config {
     const char *container;
     const char *host;
-    const char *mechanism; /* of SASL: "PLAIN"; NULL: no SASL layer at all */
+    const char *mechanism; /* of SASL: "PLAIN", PROV_AMQP_MSSBCBS; NULL: no SASL layer at all */
     const char *user;
     const char *password;
 } prov_amqp_config;
@@ -69,6 +71,11 @@ KN_PROV_MUST_CHECK kn_prov_code prov_amqp_send(prov_amqp *amqp, pn_link_t *sende
 KN_PROV_MUST_CHECK kn_prov_code prov_amqp_receive(prov_amqp *amqp, pn_link_t *receiver,
                                                   const prov_deadline *deadline, pn_message_t *message,
                                                   prov_error *error);
+
+/* Waits until one of @count receivers has a message; which one in @ret_index. */
+KN_PROV_MUST_CHECK kn_prov_code prov_amqp_wait(prov_amqp *amqp, pn_link_t *const *receivers, size_t count,
+                                               const prov_deadline *deadline, size_t *ret_index,
+                                               prov_error *error);
 
 /* Reads, answers and sends heartbeats until @deadline, whose arrival is success. */
 KN_PROV_MUST_CHECK kn_prov_code prov_amqp_idle(prov_amqp *amqp, const prov_deadline *deadline,

@@ -140,7 +140,7 @@ static bool set_request(prov_http *http, const prov_http_request *request, struc
     ok = ok && curl_easy_setopt(handle, CURLOPT_URL, url) == CURLE_OK;
     ok = ok && curl_easy_setopt(handle, CURLOPT_HTTPHEADER, headers) == CURLE_OK;
     ok = ok && curl_easy_setopt(handle, CURLOPT_POSTFIELDSIZE,
-                                request->body ? (long)strlen(request->body) : -1L) == CURLE_OK;
+                                request->body ? (long)request->body_size : -1L) == CURLE_OK;
     ok = ok && curl_easy_setopt(handle, CURLOPT_POSTFIELDS, request->body) == CURLE_OK;
     if (!request->body)
         ok = ok && curl_easy_setopt(handle, CURLOPT_HTTPGET, 1L) == CURLE_OK;

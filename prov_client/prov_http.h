@@ -19,7 +19,8 @@ typedef struct prov_http prov_http;
 typedef struct prov_http_request {
     const char *method;
     const char *path;                           /* with the query, encoded */
-    const char *body;                           /* NULL: none */
+    const void *body; /* NULL: none */
+    size_t body_size;
     const char *headers[PROV_HTTP_HEADERS_MAX]; /* "Name: value"; ends with NULL */
 } prov_http_request;
 

@@ -81,6 +81,7 @@ static kn_prov_code https_exchange(prov_connection *https, const char *operation
         .method = operation_id ? "GET" : "PUT",
         .path = path,
         .body = operation_id ? NULL : body,
+        .body_size = operation_id ? 0 : strlen(body),
         .headers = {"Accept: application/json", USER_AGENT},
     };
     size_t headers = 2;

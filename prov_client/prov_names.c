@@ -80,6 +80,17 @@ kn_prov_code prov_registration_id_check(const char *id, prov_error *error)
     return KN_PROV_OK;
 }
 
+kn_prov_code prov_device_id_check(const char *id, prov_error *error)
+{
+    size_t size = strlen(id);
+
+    if (size == 0 || size > PROV_REGISTRATION_ID_MAX || !is_made_of(id, size, "-._:~*!(),=@;$'"))
+        return prov_fail(error, KN_PROV_E_ARGUMENT,
+                         "device ID \"%.140s\" is not 1 to %u of A-Z a-z 0-9 - . _ : and others", id,
+                         PROV_REGISTRATION_ID_MAX);
+    return KN_PROV_OK;
+}
+
 kn_prov_code prov_id_scope_check(const char *scope, prov_error *error)
 {
     size_t size = scope ? strlen(scope) : 0;
@@ -110,6 +121,40 @@ bool prov_percent_encode(const char *text, char *ret_text, size_t capacity)
             ret_text[used++] = hex[c >> 4];
             ret_text[used++] = hex[c & 15];
         }
+    }
+    if (used >= capacity)
+        return false;
+    ret_text[used] = '\0';
+    return true;
+}
+
+static int hex_value(char c)
+{
+    return is_digit(c)            ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+bool prov_percent_decode(const char *text, size_t size, char *ret_text, size_t capacity)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+
+        if (c == '%') {
+            int high = size - i > 2 ? hex_value(text[i + 1]) : -1,
+                low = size - i > 2 ? hex_value(text[i + 2]) : -1;
+
+            if (high < 0 || low < 0 || (high == 0 && low == 0))
+                return false;
+            c = (char)(high << 4 | low);
+            i += 2;
+        }
+        if (used + 1 >= capacity)
+            return false;
+        ret_text[used++] = c;
     }
     if (used >= capacity)
         return false;

@@ -21,9 +21,12 @@
 #include "prov_register.h"
 #include "prov_tls.h"
 
+/* Whom to talk to, and as whom: the service by ID scope and registration ID, or the hub by device ID. */
 typedef struct prov_session {
     prov_endpoint endpoint;
-    const char *id_scope;
+    const char *id_scope;  /* of the service */
+    const char *device_id; /* of the hub */
+    uint32_t sas_lifetime_s;
     prov_tls_config tls; /* trust, credentials and proxy */
     const prov_identity *identity;
     prov_limits limits;

@@ -33,16 +33,22 @@ kn_prov_code prov_transport_find(const char *name, const prov_transport **ret_tr
     return prov_fail(error, KN_PROV_E_ARGUMENT, "no transport \"%.40s\"; there are:%s", name, known);
 }
 
+/* {scope}/registrations/{id} with a policy, or {hub}/devices/{id} with none. */
 kn_prov_code prov_session_token(const prov_session *session, char **ret_token, prov_error *error)
 {
-    char resource[PROV_ID_SCOPE_MAX + PROV_REGISTRATION_ID_MAX + 32];
+    char resource[PROV_HOST_MAX + PROV_ID_SCOPE_MAX + PROV_DEVICE_ID_MAX + 32];
+    const char *policy = session->device_id ? NULL : "registration";
 
     *ret_token = NULL;
     if (!session->identity->sign)
         return KN_PROV_OK;
-    (void)snprintf(resource, sizeof resource, "%s/registrations/%s", session->id_scope,
-                   session->identity->registration_id);
-    return prov_sas_make(session->identity, resource, "registration", PROV_SAS_LIFETIME_S, ret_token, error);
+    if (session->device_id)
+        (void)snprintf(resource, sizeof resource, "%s/devices/%s", session->endpoint.host,
+                       session->device_id);
+    else
+        (void)snprintf(resource, sizeof resource, "%s/registrations/%s", session->id_scope,
+                       session->identity->registration_id);
+    return prov_sas_make(session->identity, resource, policy, session->sas_lifetime_s, ret_token, error);
 }
 
 void prov_trace(const prov_session *session, const char *format, ...)

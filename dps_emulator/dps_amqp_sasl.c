@@ -236,7 +236,6 @@ static void process_init(pn_transport_t *transport, const char *mechanism, const
     for (size_t i = 0; i < sizeof(mechanisms) / sizeof(mechanisms[0]); i++) {
         if (strcmp(mechanism, mechanisms[i].name) != 0)
             continue;
-        pnx_sasl_set_selected_mechanism(transport, mechanisms[i].name);
         mechanisms[i].init(transport, span_of(received));
         return;
     }

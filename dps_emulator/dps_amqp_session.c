@@ -35,8 +35,10 @@ static const char *path_of(const char *address)
 /* A string or symbol of the link's properties. */
 static void link_property(pn_link_t *link, const char *name, char *out, size_t cap)
 {
-    pn_data_t *data = pn_link_remote_properties(link);
+    pn_data_t *data = pn_link_remote_properties(link); /* NULL: the peer sent none */
     out[0] = '\0';
+    if (data == NULL)
+        return;
     pn_data_rewind(data);
     if (!pn_data_next(data) || pn_data_type(data) != PN_MAP)
         return;

@@ -23,12 +23,14 @@ foreach(area success errors limits command)
 endforeach()
 
 # The two of this project against each other: the client and the emulator share no code.
-kn_test(test_prov_client_transports LABEL integration
-        SOURCES ${PROV_TESTS}/integration/test_prov_client_transports.c ${PROV_TESTS}/support/test_proxy.c
-                ${PROV_TESTS}/integration/test_dps_harness.c ${PROV_TESTS}/unit/test_dps_pki.c
-        LIBS keynym_prov prov_fake)
-target_compile_definitions(test_prov_client_transports PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>")
-add_dependencies(test_prov_client_transports keynym-dps)
+foreach(name prov_client_transports prov_hub)
+  kn_test(test_${name} LABEL integration
+          SOURCES ${PROV_TESTS}/integration/test_${name}.c ${PROV_TESTS}/support/test_proxy.c
+                  ${PROV_TESTS}/integration/test_dps_harness.c ${PROV_TESTS}/unit/test_dps_pki.c
+          LIBS keynym_prov prov_fake)
+  target_compile_definitions(test_${name} PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>")
+  add_dependencies(test_${name} keynym-dps)
+endforeach()
 
 # The same entry point that libFuzzer calls, driven by a fixed sequence: quick, and the same on every run.
 kn_test(fuzz_prov_mqtt LABEL fuzz SOURCES ${PROV_TESTS}/fuzz/fuzz_prov_mqtt.c LIBS keynym_prov TIMEOUT 60)

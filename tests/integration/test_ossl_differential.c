@@ -3,6 +3,8 @@
 #include "support/prov.h"
 
 #include <openssl/core_names.h>
+#include <openssl/dh.h>
+#include <openssl/dsa.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/kdf.h>
@@ -225,6 +227,195 @@ static void a_made_key_can_become_a_legacy_one(void **state)
     EVP_PKEY_free(pkey);
 }
 
+/* ---- the old interfaces: what they give, byte for byte, in all three contexts ---- */
+
+/* One key of each type, as PEM. */
+static const struct {
+    const char *type, *group;
+    size_t bits;
+} kinds[] = {
+    {"EC", "P-256", 0}, {"EC", "secp256k1", 0}, {"RSA", NULL, 2048}, {"RSA-PSS", NULL, 2048}, {"ED25519", NULL, 0},
+    {"ED448", NULL, 0}, {"X25519", NULL, 0},    {"X448", NULL, 0},   {"DH", "ffdhe2048", 0},
+};
+#define KIND_COUNT (sizeof kinds / sizeof *kinds)
+
+static char *pem_of_kind(size_t i)
+{
+    static char *pem[KIND_COUNT];
+    if (pem[i])
+        return pem[i];
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, kinds[i].type, NULL);
+    EVP_PKEY *pkey = NULL;
+    assert_int_equal(EVP_PKEY_keygen_init(ctx), 1);
+    if (kinds[i].group)
+        assert_int_equal(EVP_PKEY_CTX_set_group_name(ctx, kinds[i].group), 1);
+    if (kinds[i].bits)
+        assert_int_equal(EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, (int)kinds[i].bits), 1);
+    assert_int_equal(EVP_PKEY_generate(ctx, &pkey), 1);
+    BIO *out = BIO_new(BIO_s_mem());
+    char *written;
+    assert_int_equal(PEM_write_bio_PrivateKey(out, pkey, NULL, NULL, 0, NULL, NULL), 1);
+    long length = BIO_get_mem_data(out, &written);
+    pem[i] = strndup(written, (size_t)length);
+    BIO_free(out);
+    EVP_PKEY_free(pkey);
+    EVP_PKEY_CTX_free(ctx);
+    return pem[i];
+}
+
+static void note_der(BIO *trace, const char *what, int length, unsigned char *der)
+{
+    (void)BIO_printf(trace, "%s %d:", what, length);
+    for (int i = 0; i < length; i++)
+        (void)BIO_printf(trace, "%02x", der[i]);
+    (void)BIO_printf(trace, "\n");
+    OPENSSL_free(der);
+}
+
+#define NOTE_DER(trace, function, object)                                                                              \
+    do {                                                                                                               \
+        unsigned char *der_ = NULL;                                                                                    \
+        int length_ = (object) ? function((object), &der_) : -2;                                                       \
+        note_der(trace, #function, length_, der_);                                                                     \
+    } while (0)
+
+static void old_interfaces_of(const prov *p, size_t i, BIO *trace)
+{
+    EVP_PKEY *pkey = prov_read_key_text(p, pem_of_kind(i));
+    (void)BIO_printf(trace, "== %s: %s id %d bits %d\n", kinds[i].type, prov_of(pkey), EVP_PKEY_get_id(pkey),
+                     EVP_PKEY_get_bits(pkey));
+    NOTE_DER(trace, i2d_PrivateKey, pkey);
+    NOTE_DER(trace, i2d_PublicKey, pkey);
+    NOTE_DER(trace, i2d_PUBKEY, pkey);
+    RSA *rsa = EVP_PKEY_get1_RSA(pkey);
+    EC_KEY *ec = EVP_PKEY_get1_EC_KEY(pkey);
+    DH *dh = EVP_PKEY_get1_DH(pkey);
+    DSA *dsa = EVP_PKEY_get1_DSA(pkey);
+    NOTE_DER(trace, i2d_RSAPrivateKey, rsa);
+    NOTE_DER(trace, i2d_RSA_PUBKEY, rsa);
+    NOTE_DER(trace, i2d_ECPrivateKey, ec);
+    NOTE_DER(trace, i2d_EC_PUBKEY, ec);
+    NOTE_DER(trace, i2d_DHparams, dh);
+    NOTE_DER(trace, i2d_DSAPrivateKey, dsa);
+    PKCS8_PRIV_KEY_INFO *p8 = EVP_PKEY2PKCS8(pkey);
+    NOTE_DER(trace, i2d_PKCS8_PRIV_KEY_INFO, p8);
+    EVP_PKEY *back = p8 ? EVP_PKCS82PKEY_ex(p8, p->libctx, NULL) : NULL;
+    (void)BIO_printf(trace, "back %s %d\n", back ? prov_of(back) : "-", back ? EVP_PKEY_eq(back, pkey) : -3);
+    BIO *pem = BIO_new(BIO_s_mem());
+    char *written = NULL;
+    (void)PEM_write_bio_PrivateKey_traditional(pem, pkey, NULL, NULL, 0, NULL, NULL);
+    (void)EVP_PKEY_print_private(pem, pkey, 0, NULL);
+    (void)EVP_PKEY_print_public(pem, pkey, 0, NULL);
+    (void)EVP_PKEY_print_params(pem, pkey, 0, NULL);
+    long length = BIO_get_mem_data(pem, &written);
+    (void)BIO_write(trace, written, (int)length);
+    BIO_free(pem);
+    EVP_PKEY_free(back);
+    PKCS8_PRIV_KEY_INFO_free(p8);
+    RSA_free(rsa);
+    EC_KEY_free(ec);
+    DH_free(dh);
+    DSA_free(dsa);
+    EVP_PKEY_free(pkey);
+}
+
+static void old_interfaces(const prov *p, BIO *trace)
+{
+    for (size_t i = 0; i < KIND_COUNT; i++) {
+        old_interfaces_of(p, i, trace);
+        (void)BIO_printf(trace, "errors:\n%s\n", prov_errors());
+    }
+}
+
+/* ---- failures: what is on the error queue ---- */
+
+static void failures(const prov *p, BIO *trace)
+{
+    static const char *const texts[] = {
+        "no PEM at all\n", "", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        "-----BEGIN PRIVATE KEY-----\n!!!!\n-----END PRIVATE KEY-----\n", "-----BEGIN PRIVATE KEY-----\nMC4C",
+        "-----BEGIN EC PRIVATE KEY-----\nMAA=\n-----END EC PRIVATE KEY-----\n",
+        "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        BIO *in = BIO_new_mem_buf(texts[i], -1);
+        assert_null(PEM_read_bio_PrivateKey_ex(in, NULL, NULL, NULL, p->libctx, NULL));
+        (void)BIO_printf(trace, "private %zu\n%s\n", i, prov_errors());
+        BIO_free(in);
+        in = BIO_new_mem_buf(texts[i], -1);
+        assert_null(PEM_read_bio_PUBKEY_ex(in, NULL, NULL, NULL, p->libctx, NULL));
+        (void)BIO_printf(trace, "public %zu\n%s\n", i, prov_errors());
+        BIO_free(in);
+        const unsigned char *der = (const unsigned char *)texts[i];
+        assert_null(d2i_AutoPrivateKey_ex(NULL, &der, (long)strlen(texts[i]), p->libctx, NULL));
+        (void)BIO_printf(trace, "der %zu\n%s\n", i, prov_errors());
+    }
+    EVP_PKEY *ec = prov_read_key_text(p, pem_of_kind(0)), *rsa = prov_read_key_text(p, pem_of_kind(2)),
+             *x25519 = prov_read_key_text(p, pem_of_kind(6));
+    unsigned char out[512];
+    size_t length = sizeof out;
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    (void)BIO_printf(trace, "sign %d\n", EVP_DigestSignInit_ex(md, NULL, "SHA256", p->libctx, NULL, x25519, NULL));
+    (void)BIO_printf(trace, "%s\n", prov_errors());
+    (void)BIO_printf(trace, "digest %d\n", EVP_DigestSignInit_ex(md, NULL, "NOSUCH", p->libctx, NULL, ec, NULL));
+    (void)BIO_printf(trace, "%s\n", prov_errors());
+    EVP_MD_CTX_free(md);
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(p->libctx, rsa, NULL);
+    (void)BIO_printf(trace, "derive %d\n%s\n", EVP_PKEY_derive_init(ctx), prov_errors());
+    (void)BIO_printf(trace, "verify %d\n", EVP_PKEY_verify_init(ctx));
+    (void)BIO_printf(trace, "wrong %d\n", EVP_PKEY_verify(ctx, text, sizeof text, text, sizeof text));
+    (void)BIO_printf(trace, "%s\n", prov_errors());
+    (void)BIO_printf(trace, "decrypt %d %d\n", EVP_PKEY_decrypt_init(ctx), EVP_PKEY_decrypt(ctx, out, &length, text, sizeof text) > 0);
+    (void)BIO_printf(trace, "%s\n", prov_errors());
+    EVP_PKEY_CTX_free(ctx);
+    (void)BIO_printf(trace, "eq %d %d\n%s\n", EVP_PKEY_eq(ec, rsa), EVP_PKEY_eq(ec, x25519), prov_errors());
+    static const char *const names[] = {"NOSUCH", "EC2", "RSA3"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        EVP_PKEY_CTX *none = EVP_PKEY_CTX_new_from_name(p->libctx, names[i], NULL);
+        (void)BIO_printf(trace, "%s %d\n%s\n", names[i], none != NULL, prov_errors());
+        EVP_PKEY_CTX_free(none);
+    }
+    EVP_PKEY_free(ec);
+    EVP_PKEY_free(rsa);
+    EVP_PKEY_free(x25519);
+}
+
+/* What @work writes is the same in a context without keynym and in two with it. */
+static void expect_same_trace(void (*work)(const prov *p, BIO *trace))
+{
+    static const prov_order orders[] = {PROV_WITHOUT_KEYNYM, PROV_DEFAULT_FIRST, PROV_KEYNYM_FIRST};
+    char *expected = NULL;
+    for (size_t i = 0; i < 3; i++) {
+        prov p;
+        char *written = NULL;
+        prov_open(&p, orders[i]);
+        BIO *trace = BIO_new(BIO_s_mem());
+        work(&p, trace);
+        (void)BIO_write(trace, "", 1);
+        (void)BIO_get_mem_data(trace, &written);
+        if (i == 0)
+            expected = strdup(written);
+        assert_string_equal(written, expected);
+        assert_true(strlen(written) > 1000);
+        BIO_free(trace);
+        prov_close(&p);
+    }
+    free(expected);
+}
+
+static void old_interfaces_give_the_same(void **state)
+{
+    (void)state;
+    expect_same_trace(old_interfaces);
+}
+
+static void failures_say_the_same(void **state)
+{
+    (void)state;
+    expect_same_trace(failures);
+}
+
 static void digests_ciphers_and_random_are_the_default_providers(void **state)
 {
     const prov *p = *state;
@@ -296,6 +487,8 @@ int main(void)
         DIFFERENTIAL_TEST(software_certificates_verify),
         DIFFERENTIAL_TEST(legacy_keys_sign),
         DIFFERENTIAL_TEST(a_made_key_can_become_a_legacy_one),
+        cmocka_unit_test(old_interfaces_give_the_same),
+        cmocka_unit_test(failures_say_the_same),
         DIFFERENTIAL_TEST(digests_ciphers_and_random_are_the_default_providers),
         DIFFERENTIAL_TEST(keynym_offers_no_digest),
         DIFFERENTIAL_TEST(property_queries_choose),

@@ -57,6 +57,7 @@ KN_ERR_ROW(CERTIFICATE, "the certificate cannot be used", "have a certificate is
 KN_ERR_ROW(KEY_CHANGED, "another key stands where the alias points to", "make a new alias, or restore the key")
 KN_ERR_ROW(KEY_TYPE, "the type of this key is not supported", "use EC on P-256, P-384 or P-521, RSA of 2048, 3072 or 4096 bits, Ed25519, Ed448, X25519 or X448")
 KN_ERR_ROW(KEY_USE, "the key does not allow this use", "use a key that was made for it")
+KN_ERR_ROW(NO_EXPORT, "a private key does not leave its token: use it there", "sign with its URI or alias")
 KN_ERR_ROW(EXISTS, "an object of that name exists already", "choose another name, or delete the old one first")
 KN_ERR_ROW(CUSTODY, "the key is not held safely and was destroyed",
            "use a token that generates keys which are sensitive and never extractable")

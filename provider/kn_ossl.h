@@ -18,13 +18,6 @@
 #define KN_OSSL_PROPERTIES "provider=keynym"
 #define KN_OSSL_STRUCTURE  "KeynymAlias" /* OpenSSL's word for what a DER value is */
 
-/* The names by which our keys ask for our operations. Under OpenSSL's own names it finds the default provider's first, hands
- * it the key, is refused, and starts over with ours: at every signature. */
-#define KN_OSSL_ECDSA   "KEYNYM-ECDSA"
-#define KN_OSSL_RSA     "KEYNYM-RSA"
-#define KN_OSSL_EDDSA   "KEYNYM-EDDSA"
-#define KN_OSSL_ECDH    "KEYNYM-ECDH"
-
 typedef struct kn_ossl kn_ossl;
 
 /* The provider's entry point under a name of its own. Reads its settings from openssl.cnf. */
@@ -53,6 +46,9 @@ EVP_MD *kn_ossl_digest(kn_ossl *prov, const char *name, const char *properties, 
 
 /* Raises @err, with this thread's detail text, on the application's error queue. Always returns 0. */
 int kn_ossl_raise_at(const kn_ossl *prov, kn_err err, const char *file, int line, const char *function);
+/* The same for an error that OpenSSL meets at every signature and takes off the queue again: the code's sentence alone, and
+ * it is not logged. */
+int kn_ossl_raise_code(const kn_ossl *prov, kn_code code);
 #define kn_ossl_raise(prov, err) kn_ossl_raise_at(prov, err, __FILE__, __LINE__, __func__)
 
 /* Around a call into the application: what it leaves on its error queue is taken off again. */

@@ -57,6 +57,13 @@ int kn_ossl_raise_at(const kn_ossl *prov, kn_err err, const char *file, int line
     return 0;
 }
 
+int kn_ossl_raise_code(const kn_ossl *prov, kn_code code)
+{
+    prov->new_error(prov->core);
+    set_error(prov, (uint32_t)code, NULL);
+    return 0;
+}
+
 static OSSL_ITEM reasons[KN_CODE_COUNT];
 static pthread_once_t reasons_once = PTHREAD_ONCE_INIT;
 
@@ -180,6 +187,10 @@ static void register_others(kn_ossl *prov, int operation)
             EVP_KEYMGMT_free(EVP_KEYMGMT_fetch(libctx, "EC", "provider!=" KN_OSSL_NAME));
         else if (operation == OSSL_OP_SIGNATURE)
             EVP_SIGNATURE_free(EVP_SIGNATURE_fetch(libctx, "ECDSA", "provider!=" KN_OSSL_NAME));
+        else if (operation == OSSL_OP_KEYEXCH)
+            EVP_KEYEXCH_free(EVP_KEYEXCH_fetch(libctx, "ECDH", "provider!=" KN_OSSL_NAME));
+        else if (operation == OSSL_OP_ASYM_CIPHER)
+            EVP_ASYM_CIPHER_free(EVP_ASYM_CIPHER_fetch(libctx, "RSA", "provider!=" KN_OSSL_NAME));
         registering_others = false;
         ERR_pop_to_mark();
     }
@@ -198,10 +209,6 @@ static const OSSL_ALGORITHM keymgmts[] = {
 };
 
 static const OSSL_ALGORITHM signatures[] = {
-    {KN_OSSL_ECDSA, KN_OSSL_PROPERTIES, kn_ossl_ecdsa, "Keynym ECDSA"},
-    {KN_OSSL_RSA, KN_OSSL_PROPERTIES, kn_ossl_rsa_signature, "Keynym RSA signatures"},
-    {KN_OSSL_EDDSA, KN_OSSL_PROPERTIES, kn_ossl_eddsa, "Keynym Ed25519 and Ed448"},
-    /* for programs that ask by name */
     {"ECDSA", KN_OSSL_PROPERTIES, kn_ossl_ecdsa, "Keynym ECDSA"},
     {"RSA:rsaEncryption:1.2.840.113549.1.1.1", KN_OSSL_PROPERTIES, kn_ossl_rsa_signature, "Keynym RSA signatures"},
     {"ED25519:1.3.101.112", KN_OSSL_PROPERTIES, kn_ossl_eddsa, "Keynym Ed25519"},
@@ -210,12 +217,14 @@ static const OSSL_ALGORITHM signatures[] = {
 };
 
 static const OSSL_ALGORITHM exchanges[] = {
-    {KN_OSSL_ECDH, KN_OSSL_PROPERTIES, kn_ossl_exchange, "Keynym ECDH, X25519 and X448"},
+    {"ECDH", KN_OSSL_PROPERTIES, kn_ossl_exchange, "Keynym ECDH"},
+    {"X25519:1.3.101.110", KN_OSSL_PROPERTIES, kn_ossl_exchange, "Keynym X25519"},
+    {"X448:1.3.101.111", KN_OSSL_PROPERTIES, kn_ossl_exchange, "Keynym X448"},
     {NULL, NULL, NULL, NULL},
 };
 
 static const OSSL_ALGORITHM ciphers[] = {
-    {KN_OSSL_RSA, KN_OSSL_PROPERTIES, kn_ossl_cipher, "Keynym RSA encryption"},
+    {"RSA:rsaEncryption:1.2.840.113549.1.1.1", KN_OSSL_PROPERTIES, kn_ossl_cipher, "Keynym RSA encryption"},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -239,8 +248,10 @@ static const OSSL_ALGORITHM *query_operation(void *provctx, int operation, int *
         register_others(provctx, operation);
         return signatures;
     case OSSL_OP_KEYEXCH:
+        register_others(provctx, operation);
         return exchanges;
     case OSSL_OP_ASYM_CIPHER:
+        register_others(provctx, operation);
         return ciphers;
     case OSSL_OP_STORE:
         return stores;

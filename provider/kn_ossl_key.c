@@ -6,13 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-const kn_ossl_kind kn_ossl_ec = {"EC", KN_KEY_EC, false, KN_OSSL_ECDSA, KN_OSSL_ECDH, NULL};
-const kn_ossl_kind kn_ossl_rsa = {"RSA", KN_KEY_RSA, false, KN_OSSL_RSA, NULL, KN_OSSL_RSA};
-const kn_ossl_kind kn_ossl_rsa_pss = {"RSA-PSS", KN_KEY_RSA, true, KN_OSSL_RSA, NULL, NULL};
-const kn_ossl_kind kn_ossl_ed25519 = {"ED25519", KN_KEY_ED25519, false, KN_OSSL_EDDSA, NULL, NULL};
-const kn_ossl_kind kn_ossl_ed448 = {"ED448", KN_KEY_ED448, false, KN_OSSL_EDDSA, NULL, NULL};
-const kn_ossl_kind kn_ossl_x25519 = {"X25519", KN_KEY_X25519, false, NULL, KN_OSSL_ECDH, NULL};
-const kn_ossl_kind kn_ossl_x448 = {"X448", KN_KEY_X448, false, NULL, KN_OSSL_ECDH, NULL};
+const kn_ossl_kind kn_ossl_ec = {"EC", KN_KEY_EC, false, "ECDSA", "ECDH", NULL};
+const kn_ossl_kind kn_ossl_rsa = {"RSA", KN_KEY_RSA, false, "RSA", NULL, "RSA"};
+const kn_ossl_kind kn_ossl_rsa_pss = {"RSA-PSS", KN_KEY_RSA, true, "RSA", NULL, NULL};
+const kn_ossl_kind kn_ossl_ed25519 = {"ED25519", KN_KEY_ED25519, false, "ED25519", NULL, NULL};
+const kn_ossl_kind kn_ossl_ed448 = {"ED448", KN_KEY_ED448, false, "ED448", NULL, NULL};
+const kn_ossl_kind kn_ossl_x25519 = {"X25519", KN_KEY_X25519, false, NULL, "X25519", NULL};
+const kn_ossl_kind kn_ossl_x448 = {"X448", KN_KEY_X448, false, NULL, "X448", NULL};
 
 const kn_ossl_kind *kn_ossl_kind_of(const kn_public *public)
 {

@@ -107,9 +107,10 @@ int kn_ossl_keymgmt_set_number(OSSL_PARAM *p, const uint8_t *bytes, size_t lengt
 
 const kn_public *kn_ossl_keymgmt_exportable(const kn_ossl_key *key, int selection)
 {
-    if (!key->key || !(selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY))
+    /* Also of a public key alone: its operations stay here, and say what is missing. */
+    if (!(selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY))
         return kn_ossl_key_public(key);
-    (void)kn_ossl_raise(key->prov, kn_fail(KN_E_KEY_USE, "a private key does not leave its token"));
+    (void)kn_ossl_raise_code(key->prov, KN_E_NO_EXPORT);
     return NULL;
 }
 

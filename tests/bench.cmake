@@ -21,3 +21,7 @@ add_dependencies(bench_sign keynym_provider bench_null)
 add_executable(bench_software bench/bench_software.c)
 kn_target(bench_software)
 target_link_libraries(bench_software PRIVATE OpenSSL::SSL)
+
+kn_test(bench_calls LABEL bench SOURCES bench/bench_calls.c support/prov.c LIBS kn_test_token kn_backends OpenSSL::SSL)
+target_compile_definitions(bench_calls PRIVATE KEYNYM_MODULE_DIR="$<TARGET_FILE_DIR:keynym_provider>")
+add_dependencies(bench_calls keynym_provider)

@@ -474,9 +474,39 @@ static void property_queries_choose(void **state)
     prov_errors();
 }
 
+/* OpenSSL 3.0 keeps what it found for one provider, and finds it again when a program asks for any. */
+static void use_of_our_keys_leaves_key_management_to_others(void **state)
+{
+    static const char *const names[] = {"EC", "RSA", "RSA-PSS", "ED25519", "ED448", "X25519", "X448"};
+    for (int order = 0; order < 2; order++) {
+        prov p;
+        unsigned char signature[256];
+        size_t length = sizeof signature;
+        (void)state;
+        prov_open(&p, order ? PROV_KEYNYM_FIRST : PROV_DEFAULT_FIRST);
+        EVP_PKEY *pkey = prov_read_key(&p, prov_file(&kn_algs[0], "alias.pem"));
+        EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+        assert_int_equal(EVP_DigestSignInit_ex(ctx, NULL, "SHA256", p.libctx, NULL, pkey, NULL), 1);
+        assert_int_equal(EVP_DigestSign(ctx, signature, &length, (const unsigned char *)"text", 4), 1);
+        EVP_MD_CTX_free(ctx);
+        EVP_PKEY_CTX *derive = EVP_PKEY_CTX_new_from_pkey(p.libctx, pkey, NULL);
+        (void)EVP_PKEY_derive_init(derive);
+        ERR_clear_error();
+        EVP_PKEY_CTX_free(derive);
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+            EVP_KEYMGMT *keymgmt = EVP_KEYMGMT_fetch(p.libctx, names[i], NULL);
+            assert_string_equal(OSSL_PROVIDER_get0_name(EVP_KEYMGMT_get0_provider(keymgmt)), "default");
+            EVP_KEYMGMT_free(keymgmt);
+        }
+        EVP_PKEY_free(pkey);
+        prov_close(&p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(use_of_our_keys_leaves_key_management_to_others),
         DIFFERENTIAL_TEST(fetches_go_to_the_default_provider),
         DIFFERENTIAL_TEST(a_signature_fetched_first_is_the_default_providers),
         DIFFERENTIAL_TEST(ours_first_then_theirs),

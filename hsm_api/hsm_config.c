@@ -396,6 +396,20 @@ int keynym_hsm_use(const char *name)
     return finish("keynym_hsm_use", err);
 }
 
+char *keynym_hsm_setting(const char *setting)
+{
+    const char *values[HSM_SETTING_COUNT] = {NULL};
+    char *copy = NULL;
+    (void)pthread_mutex_lock(&config.lock);
+    kn_err err = setting ? resolve(current_name(), values) : kn_fail(KN_E_ARGUMENT, "the name of the setting is NULL");
+    for (int i = 0; i < HSM_SETTING_COUNT && !kn_failed(err); i++)
+        if (values[i] && !strcmp(rows[i].name, setting) && !(copy = strdup(values[i])))
+            err = kn_fail(KN_E_NO_MEMORY, "a setting");
+    (void)pthread_mutex_unlock(&config.lock);
+    (void)finish("keynym_hsm_setting", err);
+    return copy;
+}
+
 int keynym_hsm_load_config(const char *path)
 {
     (void)pthread_mutex_lock(&config.lock);

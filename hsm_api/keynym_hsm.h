@@ -56,6 +56,10 @@ KEYNYM_HSM_API int keynym_hsm_use(const char *identity);
  * /etc/keynym/keynym.cnf; without this call, that file is read when it is there. */
 KEYNYM_HSM_API int keynym_hsm_load_config(const char *path);
 
+/* What the next handle of this thread would have as @setting, a name as in the file ("key"); a copy for free(). NULL: nobody said,
+ * or the configuration cannot be read. */
+KEYNYM_HSM_API char *keynym_hsm_setting(const char *setting);
+
 /* The sentence of this thread's last failure in any call of this library, "" when there was none.
  * Valid until this thread's next call. */
 KEYNYM_HSM_API const char *keynym_hsm_last_error(void);

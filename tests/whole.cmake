@@ -11,7 +11,7 @@ kn_script(exports_provider lint ${KN_LINT}/exports.sh $<TARGET_FILE:keynym_provi
 kn_script(exports_hsm lint ${KN_LINT}/exports.sh $<TARGET_FILE:keynym_hsm_shared>
   hsm_client_x509_init hsm_client_x509_deinit hsm_client_x509_interface
   hsm_client_tpm_init hsm_client_tpm_deinit hsm_client_tpm_interface hsm_client_key_interface
-  keynym_hsm_configure keynym_hsm_load_config keynym_hsm_sign_sas keynym_hsm_use keynym_hsm_set_log keynym_hsm_last_error keynym_hsm_version)
+  keynym_hsm_configure keynym_hsm_load_config keynym_hsm_sign_sas keynym_hsm_use keynym_hsm_set_log keynym_hsm_setting keynym_hsm_last_error keynym_hsm_version)
 kn_script(man lint ${KN_LINT}/man.sh ${PROJECT_SOURCE_DIR} $<TARGET_FILE:keynym_cmd> $<TARGET_FILE:keynym-dps>)
 set_target_properties(kn_errors_md PROPERTIES EXCLUDE_FROM_ALL OFF)
 kn_script(errors_md lint ${KN_LINT}/errors_md.sh ${PROJECT_SOURCE_DIR} $<TARGET_FILE:kn_errors_md>)
@@ -23,3 +23,4 @@ kn_script(command whole ${CMAKE_CURRENT_LIST_DIR}/whole/command.sh ${PROJECT_SOU
 kn_script(install whole ${CMAKE_CURRENT_LIST_DIR}/whole/install.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(link whole ${CMAKE_CURRENT_LIST_DIR}/whole/link.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(differential whole ${CMAKE_CURRENT_LIST_DIR}/whole/differential.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+kn_script(doctor whole ${CMAKE_CURRENT_LIST_DIR}/whole/doctor.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})

@@ -31,6 +31,7 @@ typedef enum kn_opt {
     KN_OPT_PROXY,
     KN_OPT_PROXY_AUTH,
     KN_OPT_CA,
+    KN_OPT_IDENTITY,
     KN_OPT_KEY,
     KN_OPT_CERT,
     KN_OPT_PIN_SOURCE,
@@ -83,6 +84,8 @@ extern const kn_cmd *const kn_cmds[];
 
 extern const kn_cmd kn_cmd_alias;
 extern const kn_cmd kn_cmd_cert;
+extern const kn_cmd kn_cmd_doctor;
+extern const kn_cmd kn_cmd_hsm;
 extern const kn_cmd kn_cmd_key;
 extern const kn_cmd kn_cmd_provision;
 extern const kn_cmd kn_cmd_token;

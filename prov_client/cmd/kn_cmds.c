@@ -6,6 +6,8 @@ const kn_cmd *const kn_cmds[] = {
     &kn_cmd_key,
     &kn_cmd_cert,
     &kn_cmd_alias,
+    &kn_cmd_hsm,
+    &kn_cmd_doctor,
     &kn_cmd_provision,
     NULL,
 };

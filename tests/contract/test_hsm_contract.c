@@ -27,8 +27,8 @@ static void exports_exactly_what_is_documented(void **state)
         "hsm_client_key_interface",  "hsm_client_tpm_deinit",  "hsm_client_tpm_init",
         "hsm_client_tpm_interface",  "hsm_client_x509_deinit", "hsm_client_x509_init",
         "hsm_client_x509_interface", "keynym_hsm_configure",   "keynym_hsm_last_error",
-        "keynym_hsm_load_config",    "keynym_hsm_set_log",     "keynym_hsm_sign_sas",
-        "keynym_hsm_use",            "keynym_hsm_version"};
+        "keynym_hsm_load_config",    "keynym_hsm_set_log",     "keynym_hsm_setting",
+        "keynym_hsm_sign_sas",       "keynym_hsm_use",         "keynym_hsm_version"};
     char line[256], type;
     size_t n = 0;
     (void)state;

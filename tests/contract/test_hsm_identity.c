@@ -178,6 +178,7 @@ static void write_sections(void)
 
 static void sections_are_identities(void **state)
 {
+    static const char *const unsaid[] = {"tpm", "no-such-setting"};
     worker w = {"second", &kn_algs[1], 0}; /* PIN source and module come from the section without a name */
     (void)state;
     hsm_listen();
@@ -186,6 +187,13 @@ static void sections_are_identities(void **state)
     expect_name(kn_algs[0].group);
     (void)work(&w);
     assert_int_equal(w.good, 5);
+    char *pin_source = keynym_hsm_setting("pin_source"), *certificate = keynym_hsm_setting("certificate");
+    assert_string_equal(pin_source, prov_token->pin_file);
+    assert_string_equal(certificate, prov_file(&kn_algs[1], "crt"));
+    free(pin_source);
+    free(certificate);
+    for (size_t i = 0; i < 2; i++)
+        assert_null(keynym_hsm_setting(unsaid[i]));
     assert_int_equal(keynym_hsm_use(NULL), 0);
     expect_name(kn_algs[0].group);
     assert_int_equal(setenv("KEYNYM_HSM_IDENTITY", "second", 1), 0);

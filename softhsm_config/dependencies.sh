@@ -17,6 +17,8 @@ packages_interop="curl nginx apache2-bin haproxy stunnel4 socat lighttpd lighttp
 # For tests/tokens: modules and what serves them.
 packages_tokens="libtpm2-pkcs11-1 swtpm tpm2-abrmd libtss2-tcti-tabrmd0 dbus libnss3 libnss3-tools opencryptoki libopencryptoki0
   gnome-keyring gnome-keyring-pkcs11"
+# For softhsm_config/container-check.sh.
+packages_containers="podman runc uidmap mmdebstrap"
 
 install_dependencies() {
   local group list package missing=""

@@ -234,7 +234,7 @@ static dps_span span_of(const pn_bytes_t *bytes)
 static void process_init(pn_transport_t *transport, const char *mechanism, const pn_bytes_t *received)
 {
     for (size_t i = 0; i < sizeof(mechanisms) / sizeof(mechanisms[0]); i++) {
-        if (strcmp(mechanism, mechanisms[i].name) != 0)
+        if (mechanism == NULL || strcmp(mechanism, mechanisms[i].name) != 0) /* an init may have none */
             continue;
         mechanisms[i].init(transport, span_of(received));
         return;

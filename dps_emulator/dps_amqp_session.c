@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <openssl/crypto.h>
+#include <proton/logger.h>
 
 #include "dps_log.h"
 
@@ -350,6 +351,25 @@ static const dps_stream_kind kind = {
     .free = free_session,
 };
 
+/* Proton's own lines go where ours go. Never its frames, whatever PN_TRACE_FRM says: tokens are in them. */
+static void on_proton_log(intptr_t context, pn_log_subsystem_t subsystem, pn_log_level_t level,
+                          const char *line)
+{
+    (void)context;
+    (void)subsystem;
+    (void)level;
+    dps_log(DPS_LOG_DEBUG, "proton: %s", line);
+}
+
+static void take_log(pn_transport_t *transport)
+{
+    pn_logger_t *logger = pn_transport_logger(transport);
+    pn_logger_reset_mask(logger, PN_SUBSYSTEM_ALL, PN_LEVEL_ALL);
+    pn_logger_set_mask(logger, PN_SUBSYSTEM_ALL,
+                       (uint16_t)(PN_LEVEL_CRITICAL | PN_LEVEL_ERROR | PN_LEVEL_WARNING));
+    pn_logger_set_log_sink(logger, on_proton_log, 0);
+}
+
 bool dps_amqp_stream_new(const dps_transport_host *host, const dps_peer *peer, const char *transport,
                          dps_stream *ret_stream)
 {
@@ -366,6 +386,7 @@ bool dps_amqp_stream_new(const dps_transport_host *host, const dps_peer *peer, c
         return false;
     }
     pn_transport_t *t = s->driver.transport;
+    take_log(t);
     pn_transport_set_server(t);
     pn_transport_require_auth(t, false); /* without a SASL layer the certificate speaks */
     pn_transport_set_max_frame(t, DPS_AMQP_FRAME_MAX);

@@ -29,7 +29,7 @@ foreach(name amqp contract)
 endforeach()
 
 kn_test(fuzz_dps_mqtt LABEL fuzz SOURCES fuzz/fuzz_dps_mqtt.c LIBS dps_core TIMEOUT 60)
-foreach(name http ws)
+foreach(name http ws session)
   kn_test(fuzz_dps_${name} LABEL fuzz
           SOURCES fuzz/fuzz_dps_${name}.c $<$<NOT:$<BOOL:${KN_LIBFUZZER}>>:fuzz/fuzz_driver.c>
           LIBS dps_core TIMEOUT 60)

@@ -234,9 +234,11 @@ static void test_hostile(void **state)
     free(body);
     static const char *const garbage[] = {"GET / HTTP/1.1\r\n\r\n", "AMQP\0\1\0\0\xff\xff\xff\xff\2\0\0\0",
                                           "AMQP\0\1\0\0\0\0\0\1\2\0\0\0",
-                                          "AMQP\3\1\0\0\0\0\0\x0c\2\1\0\0zzzz"};
-    static const size_t sizes[] = {18, 16, 16, 20};
-    for (size_t i = 0; i < 4; i++) {
+                                          "AMQP\3\1\0\0\0\0\0\x0c\2\1\0\0zzzz",
+                                          /* a SASL init without a mechanism */
+                                          "AMQP\3\1\0\0\0\0\0\x10\2\1\0\0\0\x53\x41\xc0\3\2\x40\x40"};
+    static const size_t sizes[] = {18, 16, 16, 20, 24};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         client c;
         char rest[4096];
         client_open(&c, &dps, 0, &dev1, NULL);

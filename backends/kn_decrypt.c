@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <sys/random.h>
 
 #define SECRET_BYTES 32
 #define CANDIDATES   128 /* lengths that are drawn, so that one below the limit is among them but for a chance of 2^-128 */
@@ -14,7 +15,12 @@ static pthread_once_t secret_once = PTHREAD_ONCE_INIT;
 
 static void make_secret(void)
 {
-    have_secret = kn_crypto_random(secret, sizeof secret);
+    have_secret = getrandom(secret, sizeof secret, 0) == sizeof secret; /* without libcrypto: every program that loads us pays */
+}
+
+void kn_decrypt_start(void)
+{
+    (void)pthread_once(&secret_once, make_secret);
 }
 
 /* ---- constant time: all ones when the condition holds, else zero; the compiler must not see a truth value ---- */
@@ -90,7 +96,7 @@ kn_err kn_decrypt_prepare(const kn_decrypt_how *how, const kn_public *public, co
         ret_decrypted->instead_length = KN_PREMASTER_BYTES;
         return good ? kn_success() : kn_fail(KN_E_CRYPTO, "no random bytes for a premaster secret");
     }
-    (void)pthread_once(&secret_once, make_secret);
+    kn_decrypt_start();
     good = have_secret && stream(public, data, bytes, sizeof bytes);
     memcpy(ret_decrypted->instead, bytes, KN_RSA_MAX);
     ret_decrypted->instead_length = draw_length(bytes + KN_RSA_MAX, public->alg->coord_bytes - 11);

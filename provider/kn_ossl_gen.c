@@ -270,6 +270,8 @@ static void add_id(char *uri, size_t size, const char *hex)
 /* The URI, or one of the parts that were given. Room for each byte percent-encoded. */
 static kn_err uri_of(const gen *ctx, char *ret_uri, size_t size)
 {
+    if (kn_uri_has_pin(ctx->uri)) /* before the key is made, not when its alias is written */
+        return kn_fail(KN_E_ALIAS_SECRET, "the URI of a new key has pin-value");
     bool parts = *ctx->token || *ctx->object || *ctx->id;
     if (*ctx->uri && parts)
         return kn_fail(KN_E_URI_MALFORMED, "a new key has either uri, or token, object and id");

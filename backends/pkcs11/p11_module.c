@@ -1,5 +1,6 @@
 #include "p11_state.h"
 
+#include "../kn_decrypt.h"
 #include "../kn_log.h"
 #include "../kn_proc.h"
 #include "p11_session.h"
@@ -19,6 +20,7 @@ kn_err p11_state_new(const kn_config *config, void **ret_state)
     p11_state *state = calloc(1, sizeof *state);
     if (!state)
         return kn_fail(KN_E_NO_MEMORY, "the PKCS#11 state");
+    kn_decrypt_start();
     (void)pthread_mutex_init(&state->lock, NULL);
     state->module_path = copy_or_null(config->module_path);
     state->pin_source = copy_or_null(config->pin_source);

@@ -210,6 +210,7 @@ static void what_cannot_be_is_named(void **state)
         {"RSA", {{"uri", uri}, {"usage", "encrypt"}}, "the key does not allow this use", "usage 'encrypt'"},
         {"RSA", {{"uri", uri}, {"usage", "derive"}}, "the key does not allow this use", "RSA:2048"},
         {"RSA", {{"uri", uri}, {"object", "x"}}, "the key URI is malformed", "either uri, or token"},
+        {"RSA", {{"uri", "pkcs11:token=keynym;object=x?pin-value=1234"}}, "the alias would hold a PIN", "pin-value"},
         {"RSA", {{"id", "0g"}}, "the key URI is malformed", "not hexadecimal"},
         {"RSA", {{"uri", "pkcs11:obj=x"}}, "the key URI has an attribute that is not known", "obj"},
         {"RSA-PSS", {{"uri", uri}, {"rsa_pss_keygen_md", "md5"}}, "this digest is not supported here", "md5"},

@@ -4,6 +4,8 @@
 #include "support/kn_check.h"
 
 #include <openssl/rand.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static kn_public key_of(size_t bits)
 {
@@ -115,9 +117,35 @@ static void test_tls(void **state)
     }
 }
 
+/* The workers of a server, forked before one of them decrypted anything: one answer, or asking all of them tells. Comes first. */
+static void test_workers_answer_alike(void **state)
+{
+    uint8_t data[KN_RSA_MAX] = {7}, theirs[32];
+    int ends[2], status;
+    kn_ctx *ctx = NULL;
+    (void)state;
+    assert_ok(kn_ctx_new(NULL, &ctx));
+    kn_public public = key_of(2048);
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        kn_decrypted d = decrypt(&pkcs1, &public, data, false, "x", 1);
+        _exit(write(ends[1], d.plain, sizeof theirs) != sizeof theirs);
+    }
+    kn_decrypted d = decrypt(&pkcs1, &public, data, false, "x", 1);
+    assert_int_equal(read(ends[0], theirs, sizeof theirs), sizeof theirs);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_memory_equal(d.plain, theirs, sizeof theirs);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    kn_ctx_unref(&ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_workers_answer_alike),
         cmocka_unit_test(test_what_is_good_is_kept),
         cmocka_unit_test(test_what_is_not_is_replaced_always_alike),
         cmocka_unit_test(test_a_length_that_cannot_be_is_replaced),

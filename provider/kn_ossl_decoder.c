@@ -2,14 +2,23 @@
 
 #include "kn_ossl_pin.h"
 
+#include <string.h>
+
 /* OpenSSL's store for files (openssl req -key FILE) takes along only decoders named DER, MSBLOB or PVK. What they give goes to
  * the store first, and only if that has no use for it to a decoder of that input. So the name decides where else a decoder
- * is looked at: DER for every key and certificate that is read, and some thirty times; PVK once, and for private keys only. */
-const OSSL_ALGORITHM kn_ossl_decoders[] = {
-    {"EC", KN_OSSL_PROPERTIES ",input=der,structure=" KN_OSSL_STRUCTURE, kn_ossl_decoder_der, "Keynym aliases"},
-    {"PVK", KN_OSSL_PROPERTIES ",input=pem", kn_ossl_decoder_pem, "Keynym alias PEM"},
-    {NULL, NULL, NULL, NULL},
-};
+ * is looked at: DER for every key and certificate that is read, and some thirty times; PVK once, and for private keys only.
+ * Later releases than 3.0 do not look at PVK at all when they read a private key in PEM (seen with 3.5). */
+#define DER_ROW                                                                                                        \
+    {"EC", KN_OSSL_PROPERTIES ",input=der,structure=" KN_OSSL_STRUCTURE, kn_ossl_decoder_der, "Keynym aliases"}
+#define PEM_ROW(name)                                                                                                  \
+    {name, KN_OSSL_PROPERTIES ",input=pem", kn_ossl_decoder_pem, "Keynym alias PEM"}
+
+const OSSL_ALGORITHM *kn_ossl_decoders(const char *core_version)
+{
+    static const OSSL_ALGORITHM of_3_0[] = {DER_ROW, PEM_ROW("PVK"), {NULL, NULL, NULL, NULL}};
+    static const OSSL_ALGORITHM of_later[] = {DER_ROW, PEM_ROW("DER"), {NULL, NULL, NULL, NULL}};
+    return core_version && !strncmp(core_version, "3.0.", 4) ? of_3_0 : of_later;
+}
 
 void *kn_ossl_decoder_newctx(void *provctx)
 {

@@ -14,7 +14,8 @@
 
 #include "kn_alias.h"
 
-extern const OSSL_ALGORITHM kn_ossl_decoders[];
+/* Those for the OpenSSL that loaded us. @core_version: as it names itself ("3.0.19"); NULL: not known. */
+const OSSL_ALGORITHM *kn_ossl_decoders(const char *core_version);
 
 /* Members of the decoders' tables. */
 void *kn_ossl_decoder_newctx(void *provctx);

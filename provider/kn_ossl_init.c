@@ -32,6 +32,7 @@ struct kn_ossl {
     kn_ossl_digests *digests;
     atomic_bool looked_around; /* whether others are loaded */
     atomic_uint after_others; /* bit set of operations whose methods of other providers are registered */
+    const OSSL_ALGORITHM *decoders; /* for the OpenSSL that loaded us */
 };
 
 /* ---- errors ---- */
@@ -256,7 +257,7 @@ static const OSSL_ALGORITHM *query_operation(void *provctx, int operation, int *
     case OSSL_OP_STORE:
         return stores;
     case OSSL_OP_DECODER:
-        return kn_ossl_decoders;
+        return ((const kn_ossl *)provctx)->decoders;
     case OSSL_OP_ENCODER:
         return kn_ossl_encoders;
     default: /* of OpenSSL's many operations we serve these */
@@ -368,6 +369,14 @@ static kn_err new_backends(kn_ossl *prov, const kn_config *config)
     return err;
 }
 
+static const char *core_version(const kn_ossl *prov)
+{
+    char *version = NULL;
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_ptr(OSSL_PROV_PARAM_CORE_VERSION, &version, 0),
+                           OSSL_PARAM_construct_end()};
+    return prov->get_params(prov->core, params) ? version : NULL;
+}
+
 int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in,
                             const OSSL_DISPATCH **out, void **provctx)
 {
@@ -379,6 +388,7 @@ int keynym_provider_init_on(kn_ctx *backends, const OSSL_CORE_HANDLE *core, cons
     prov->core = core;
     prov->digests = kn_ossl_digests_new(core, in);
     take_core_functions(prov, in);
+    prov->decoders = kn_ossl_decoders(prov->get_params ? core_version(prov) : NULL);
     if (!prov->digests || !prov->get_params || !prov->new_error || !prov->set_error_debug || !prov->vset_error ||
         !prov->bio_gets || !prov->bio_read || !prov->bio_write || !prov->set_error_mark ||
         !prov->pop_error_to_mark) {

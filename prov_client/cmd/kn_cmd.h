@@ -41,6 +41,13 @@ typedef enum kn_opt {
     KN_OPT_USAGE,
     KN_OPT_REGISTRATION_ID,
     KN_OPT_PAYLOAD,
+    KN_OPT_REGISTRATION,
+    KN_OPT_HUB,
+    KN_OPT_DEVICE_ID,
+    KN_OPT_CONTENT_TYPE,
+    KN_OPT_PROPERTIES,
+    KN_OPT_DURATION,
+    KN_OPT_EVENTS,
     KN_OPT_TIMEOUT,
     KN_OPT_OUTPUT,
     KN_OPT_JSON,
@@ -86,6 +93,7 @@ extern const kn_cmd kn_cmd_alias;
 extern const kn_cmd kn_cmd_cert;
 extern const kn_cmd kn_cmd_doctor;
 extern const kn_cmd kn_cmd_hsm;
+extern const kn_cmd kn_cmd_hub;
 extern const kn_cmd kn_cmd_key;
 extern const kn_cmd kn_cmd_provision;
 extern const kn_cmd kn_cmd_token;

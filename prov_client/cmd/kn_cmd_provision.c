@@ -1,44 +1,15 @@
 /* keynym provision: registers this device and prints its IoT hub. */
-#include "kn_cmd.h"
+#include "kn_cmd_device.h"
 
 #include "../../hsm_api/hsm_client_data.h"
 #include "../../hsm_api/keynym_hsm.h"
 #include "../kn_prov.h"
 
-#include <openssl/crypto.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define WHAT "provisioning failed"
-
-static atomic_bool cancelled;
-static volatile sig_atomic_t caught_signal;
-
-static void on_signal(int number)
-{
-    caught_signal = number;
-    atomic_store(&cancelled, true);
-}
-
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_signal};
-
-    (void)sigemptyset(&action.sa_mask);
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-}
-
-/* A shell that runs a loop of commands stops only when the command died of the signal. */
-static void pass_signal_on(void)
-{
-    if (!caught_signal)
-        return;
-    (void)signal(caught_signal, SIG_DFL);
-    (void)raise(caught_signal);
-}
 
 /* The lines are those of the Azure IoT C SDK's sample, so that scripts made for it keep working. */
 static void print_status(kn_prov_status status, void *context)
@@ -49,19 +20,6 @@ static void print_status(kn_prov_status status, void *context)
         return;
     (void)printf("Provisioning Status: %s\n", kn_prov_status_name(status));
     (void)fflush(stdout);
-}
-
-static void print_trace(const char *line, void *context)
-{
-    (void)context;
-    (void)fprintf(stderr, "keynym: %s\n", line);
-}
-
-/* The HSM library's failures become part of our own message; what else it has to say is passed on. */
-static void pass_hsm_line(int level, const char *line)
-{
-    if (level > 1)
-        (void)fprintf(stderr, "keynym: %s\n", line);
 }
 
 static bool add_service_words(cJSON *object, const kn_prov_result *result)
@@ -103,53 +61,12 @@ static cJSON *json_of(const kn_prov_result *result, const char *message)
     return NULL;
 }
 
-static kn_exit exit_of(kn_prov_code code)
-{
-    switch (code) {
-    case KN_PROV_OK:
-        return KN_EXIT_OK;
-    case KN_PROV_E_ARGUMENT:
-        return KN_EXIT_USAGE;
-    case KN_PROV_E_NOT_ENROLLED:
-        return KN_EXIT_NOT_FOUND;
-    case KN_PROV_E_TIMEOUT:
-    case KN_PROV_E_RESOLVE:
-    case KN_PROV_E_UNREACHABLE:
-    case KN_PROV_E_CLOSED:
-    case KN_PROV_E_THROTTLED:
-    case KN_PROV_E_SERVICE:
-        return KN_EXIT_UNAVAILABLE;
-    case KN_PROV_E_MEMORY:
-    case KN_PROV_E_CANCELLED:
-    case KN_PROV_E_IDENTITY:
-    case KN_PROV_E_KEY:
-    case KN_PROV_E_CERTIFICATE:
-    case KN_PROV_E_KEY_MISMATCH:
-    case KN_PROV_E_CA_FILE:
-    case KN_PROV_E_PROXY:
-    case KN_PROV_E_TLS:
-    case KN_PROV_E_SERVER_UNTRUSTED:
-    case KN_PROV_E_SERVER_NAME:
-    case KN_PROV_E_CERTIFICATE_REFUSED:
-    case KN_PROV_E_PROTOCOL:
-    case KN_PROV_E_CONNECT_REFUSED:
-    case KN_PROV_E_RESPONSE:
-    case KN_PROV_E_UNAUTHORIZED:
-    case KN_PROV_E_DISABLED:
-    case KN_PROV_E_NO_HUB:
-    case KN_PROV_E_FAILED:
-    case KN_PROV_E_REFUSED:
-        break;
-    }
-    return KN_EXIT_FAILURE;
-}
-
 static kn_exit report_failure(const kn_cmd_args *args, const kn_prov_result *result)
 {
     const char *cause = result->code == KN_PROV_E_IDENTITY ? keynym_hsm_last_error() : "";
     const char *next = kn_prov_error_of(result->code)->remedy;
     const char *message = result->message ? result->message : kn_prov_error_of(result->code)->sentence;
-    kn_exit status = exit_of(result->code);
+    kn_exit status = kn_cmd_exit_of(result->code);
     char whole[1600];
 
     (void)snprintf(whole, sizeof whole, "%s", *cause ? cause : message);
@@ -199,94 +116,38 @@ static kn_exit report_success(const kn_cmd_args *args, const kn_prov_result *res
     return status;
 }
 
-/* Without any of these options the HSM library reads its configuration file. */
-static kn_exit set_identity(const kn_cmd_args *args)
-{
-    char pin_source[KN_CMD_PATH_MAX];
-    keynym_hsm_config config = {
-        .size = sizeof config,
-        .key = args->value[KN_OPT_KEY],
-        .certificate = args->value[KN_OPT_CERT],
-        .pin_source = kn_cmd_absolute(args->value[KN_OPT_PIN_SOURCE], pin_source),
-        .module_path = args->value[KN_OPT_MODULE],
-    };
-
-    keynym_hsm_set_log(pass_hsm_line);
-    if (!config.key && !config.certificate && !config.pin_source && !config.module_path)
-        return KN_EXIT_OK;
-    if (keynym_hsm_configure(NULL, &config) == 0)
-        return KN_EXIT_OK;
-    return kn_cmd_fail(KN_EXIT_FAILURE, WHAT, "check --key, --cert, --pin-source and --module", "%s",
-                       keynym_hsm_last_error());
-}
-
-/* "USER:PASSWORD" and at most one line feed. */
-static kn_exit read_proxy_auth(const kn_cmd_args *args, char **ret_user, const char **ret_password)
-{
-    const char *path = args->value[KN_OPT_PROXY_AUTH], *proxy = args->value[KN_OPT_PROXY];
-    kn_exit status;
-    char *colon;
-
-    if (proxy && strchr(proxy, '@'))
-        return kn_cmd_fail_usage(args->path,
-                                 "--proxy carries a user: put USER:PASSWORD into a file for --proxy-auth");
-    if (!path)
-        return KN_EXIT_OK;
-    if ((status = kn_cmd_read_secret(path, 512, ret_user)))
-        return status;
-    (*ret_user)[strcspn(*ret_user, "\r\n")] = '\0';
-    colon = strchr(*ret_user, ':');
-    if (!colon) {
-        kn_cmd_wipe(ret_user);
-        return kn_cmd_fail(KN_EXIT_USAGE, path, "write USER:PASSWORD into it", "holds no user and password");
-    }
-    *colon = '\0';
-    *ret_password = colon + 1;
-    return KN_EXIT_OK;
-}
-
-static void wipe_proxy_auth(char **user, const char *password)
-{
-    if (*user)
-        OPENSSL_cleanse(*user, (size_t)(password - *user) + strlen(password));
-    free(*user);
-    *user = NULL;
-}
-
 static kn_exit register_device(const kn_cmd_args *args, unsigned timeout_s, const char *payload)
 {
+    kn_cmd_proxy proxy = {.user = NULL};
     kn_prov_request request = {
         .endpoint = args->value[KN_OPT_ENDPOINT],
         .id_scope = args->value[KN_OPT_ID_SCOPE],
         .transport = args->value[KN_OPT_TRANSPORT],
         .attestation = args->value[KN_OPT_ATTESTATION],
-        .proxy = args->value[KN_OPT_PROXY],
         .ca_file = args->value[KN_OPT_CA],
         .registration_id = args->value[KN_OPT_REGISTRATION_ID],
         .payload = payload,
         .timeout_ms = timeout_s * 1000,
         .on_status = print_status,
-        .on_trace = args->value[KN_OPT_VERBOSE] ? print_trace : NULL,
+        .on_trace = args->value[KN_OPT_VERBOSE] ? kn_cmd_print_trace : NULL,
         .context = (void *)(uintptr_t)args,
-        .cancel = &cancelled,
+        .cancel = kn_cmd_catch_signals(),
     };
     kn_prov_result result = KN_PROV_RESULT_INIT;
-    const char *password = NULL;
-    char *user = NULL;
     kn_prov_code code;
-    kn_exit status;
+    kn_exit status = kn_cmd_proxy_of(args, &proxy);
 
-    if ((status = read_proxy_auth(args, &user, &password)))
+    if (status)
         return status;
-    request.proxy_user = user;
-    request.proxy_password = password;
-    catch_signals();
+    request.proxy = proxy.url;
+    request.proxy_user = proxy.user;
+    request.proxy_password = proxy.password;
     code = kn_prov_register(&request, &result);
-    wipe_proxy_auth(&user, password);
+    kn_cmd_proxy_clear(&proxy);
     status = code ? report_failure(args, &result) : report_success(args, &result);
     kn_prov_result_clear(&result);
     hsm_client_x509_deinit();
-    pass_signal_on();
+    kn_cmd_pass_signal_on();
     return status;
 }
 
@@ -305,7 +166,7 @@ static kn_exit run(const kn_cmd_args *args)
     if (args->value[KN_OPT_PAYLOAD] &&
         (status = kn_cmd_read_text(args->value[KN_OPT_PAYLOAD], KN_PROV_PAYLOAD_MAX, &payload)))
         return status;
-    status = set_identity(args);
+    status = kn_cmd_set_identity(args, WHAT);
     if (status == KN_EXIT_OK)
         status = register_device(args, timeout_s, payload);
     free(payload);

@@ -9,5 +9,6 @@ const kn_cmd *const kn_cmds[] = {
     &kn_cmd_hsm,
     &kn_cmd_doctor,
     &kn_cmd_provision,
+    &kn_cmd_hub,
     NULL,
 };

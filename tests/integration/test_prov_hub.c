@@ -180,11 +180,12 @@ static void test_telemetry(void **state)
         kn_hub *hub = connect_hub(d, &request, KN_PROV_OK);
         char body[80];
         kn_hub_message telemetry = {.body = body,
-                                  .content_type = "application/json",
-                                  .properties = has_twin(d) ? "room=hall%201&floor=2" : NULL};
+                                    .content_type = "application/json",
+                                    .properties = has_twin(d) ? "room=hall%201&floor=2" : NULL};
 
         for (int n = 0; n < 3; n++) {
-            telemetry.body_size = (size_t)snprintf(body, sizeof body, "{\"from\":\"%s\",\"n\":%d}", d->name, n);
+            telemetry.body_size =
+                (size_t)snprintf(body, sizeof body, "{\"from\":\"%s\",\"n\":%d}", d->name, n);
             assert_int_equal(kn_hub_send(hub, &telemetry), KN_PROV_OK);
         }
         kn_hub_close(&hub);
@@ -228,7 +229,8 @@ static void test_twin(void **state)
 
 typedef struct heard {
     const device *d;
-    unsigned messages, patches, connected, disconnected, wanted;
+    atomic_uint messages, patches, connected, disconnected; /* another thread reads them */
+    unsigned wanted;
     char body[100], properties[200], patch[200];
 } heard;
 
@@ -355,13 +357,143 @@ static void test_desired(void **state)
     }
 }
 
+/* Waits, for half a minute at most, until @count is reached by what another thread counts. */
+static bool reaches(atomic_uint *counter, unsigned count)
+{
+    for (int i = 0; i < 300 && atomic_load(counter) < count; i++)
+        (void)usleep(100000);
+    return atomic_load(counter) >= count;
+}
+
+/* The hub goes away and comes back: every listener notices, connects again, and hears the next message. */
+static void test_lost_connection(void **state)
+{
+    static listener listeners[DEVICES_MAX];
+    char mqtt[8], https[8], amqp[8];
+
+    (void)state;
+    for (size_t i = 0; i < device_count; i++) {
+        listeners[i] = (listener){.h = {.wanted = 1}, .duration_ms = 60000};
+        start_listener(&listeners[i], &devices[i]);
+    }
+    (void)snprintf(mqtt, sizeof mqtt, "%d", dps.port);
+    (void)snprintf(https, sizeof https, "%d", dps.https_port);
+    (void)snprintf(amqp, sizeof amqp, "%d", dps.amqp_port);
+    assert_int_equal(server_stop(&dps, SIGTERM), 0);
+    for (size_t i = 0; i < device_count; i++)
+        assert_true(reaches(&listeners[i].h.disconnected, 1));
+    start(mqtt, https, amqp);
+    for (size_t i = 0; i < device_count; i++)
+        tell_device(&devices[i], "after all");
+    for (size_t i = 0; i < device_count; i++) {
+        assert_int_equal(pthread_join(listeners[i].thread, NULL), 0);
+        assert_int_equal(listeners[i].code, KN_PROV_OK);
+        assert_int_equal(listeners[i].h.messages, 1);
+        assert_true(listeners[i].h.connected >= 1);
+        assert_string_equal(listeners[i].h.body, "after all");
+    }
+}
+
+/* A token that lives for three seconds is renewed before it ends, and nobody notices but by a new connection.
+ */
+static void test_renewal(void **state)
+{
+    static listener listeners[DEVICES_MAX];
+
+    (void)state;
+    for (size_t i = 0; i < device_count; i++) {
+        listeners[i] = (listener){.h = {.wanted = 1000}, .duration_ms = 60000, .sas_lifetime_s = 3};
+        start_listener(&listeners[i], &devices[i]);
+    }
+    for (size_t i = 0; i < device_count; i++) {
+        bool symmetric = strcmp(devices[i].attestation, "symmetric-key") == 0;
+
+        if (symmetric)
+            assert_true(reaches(&listeners[i].h.connected, 2));
+        atomic_store(&listeners[i].cancel, true);
+        assert_int_equal(pthread_join(listeners[i].thread, NULL), 0);
+        assert_int_equal(listeners[i].code, KN_PROV_OK);
+        assert_int_equal(listeners[i].h.disconnected, 0);
+        if (!symmetric)
+            assert_int_equal(listeners[i].h.connected, 0);
+    }
+}
+
+/* What a hub or its certificate may be wrong about, N of N. */
+static void test_refusals(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < device_count; i++) {
+        const device *d = &devices[i];
+        device other = *d;
+        kn_hub_request request = {.ca_file = pki->other_ca_file};
+        kn_hub_message telemetry = {.body = "x", .body_size = 1};
+        kn_hub *hub;
+        kn_prov_code code;
+
+        if (strcmp(d->transport, "https") != 0) { /* that one connects with its first message */
+            hub = connect_hub(d, &request, KN_PROV_E_SERVER_UNTRUSTED);
+            kn_hub_close(&hub);
+        }
+        /* a device that was never registered */
+        (void)snprintf(other.name, sizeof other.name, "nobody");
+        request = (kn_hub_request){.hub = NULL};
+        fake_hsm_mine = &other.identity;
+        code = strcmp(d->transport, "https") ? KN_PROV_OK : KN_PROV_E_UNAUTHORIZED;
+        if (code) {
+            hub = connect_hub(&other, &request, KN_PROV_OK);
+            assert_int_equal(kn_hub_send(hub, &telemetry), code);
+            assert_true(strlen(kn_hub_problem(hub)) > 0);
+            kn_hub_close(&hub);
+        } else {
+            char address[32];
+
+            (void)snprintf(address, sizeof address, "localhost:%d", port_of_transport(d->transport));
+            request = (kn_hub_request){.hub = address,
+                                       .device_id = other.name,
+                                       .transport = d->transport,
+                                       .attestation = d->attestation,
+                                       .ca_file = dps.ca};
+            code = kn_hub_open(&request, &hub);
+            if (code != KN_PROV_E_UNAUTHORIZED && code != KN_PROV_E_CONNECT_REFUSED &&
+                code != KN_PROV_E_NOT_ENROLLED)
+                print_message("%s: %d %s\n", d->name, code, kn_hub_problem(hub));
+            assert_true(code == KN_PROV_E_UNAUTHORIZED || code == KN_PROV_E_CONNECT_REFUSED ||
+                        code == KN_PROV_E_NOT_ENROLLED);
+            kn_hub_close(&hub);
+        }
+    }
+}
+
+static void test_bad_requests(void **state)
+{
+    const kn_hub_request rows[] = {
+        {.hub = NULL, .device_id = "d"},
+        {.hub = "h.test", .device_id = NULL},
+        {.hub = "https://h.test/", .device_id = "d"},
+        {.hub = "h.test", .device_id = "a/b"},
+        {.hub = "h.test", .device_id = ""},
+        {.hub = "h.test", .device_id = "d", .transport = "carrier-pigeon"},
+        {.hub = "h.test", .device_id = "d", .attestation = "trust-me"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        kn_hub *hub = NULL;
+
+        assert_int_equal(kn_hub_open(&rows[i], &hub), KN_PROV_E_ARGUMENT);
+        assert_true(strlen(kn_hub_problem(hub)) > 0);
+        kn_hub_close(&hub);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_telemetry),
-        cmocka_unit_test(test_twin),
-        cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_desired),
+        cmocka_unit_test(test_telemetry),       cmocka_unit_test(test_twin),
+        cmocka_unit_test(test_messages),        cmocka_unit_test(test_desired),
+        cmocka_unit_test(test_lost_connection), cmocka_unit_test(test_renewal),
+        cmocka_unit_test(test_refusals),        cmocka_unit_test(test_bad_requests),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -66,16 +66,6 @@ void dps_decision_clear(dps_decision *decision)
     *decision = (dps_decision){0};
 }
 
-const dps_cert_info *dps_authorizer_signing(const dps_authorizer *authorizer, const char *group_id)
-{
-    for (size_t i = 0; i < authorizer->anchor_count; i++) {
-        const char *id = authorizer->groups[authorizer->anchor_rows[i].group].id;
-        if (dps_text_equal_nocase(id, strlen(id), group_id, strlen(group_id)))
-            return &authorizer->anchor_rows[i].info;
-    }
-    return NULL;
-}
-
 static bool add_anchor(dps_authorizer *a, const dps_blob *certificate)
 {
     X509 *cert = dps_x509_parse(certificate->bytes, certificate->len);
@@ -167,9 +157,12 @@ static bool load_group(const dps_enrollment *group, void *user)
 {
     loading *l = user;
     dps_authorizer *a = &l->loaded;
-    dps_enrollment *grown = NULL;
-    if (a->group_count < GROUPS_MAX)
-        grown = realloc(a->groups, (a->group_count + 1) * sizeof(*grown));
+    if (a->group_count == GROUPS_MAX) {
+        dps_log(DPS_LOG_ERROR, "there are more than %d enrollment groups: \"%s\" and those after it are not looked at",
+                GROUPS_MAX, group->id);
+        return false;
+    }
+    dps_enrollment *grown = realloc(a->groups, (a->group_count + 1) * sizeof(*grown));
     l->failed = true;
     if (grown != NULL) {
         a->groups = grown;
@@ -376,23 +369,12 @@ static void judge_individual(dps_authorizer *a, const dps_claim *claim, dps_deci
     }
 }
 
-/* The key that a group's key makes for this device, when it signed the token. Devices derive from their id as
- * they spell it, or in lower case. */
-static bool try_group_key(const dps_blob *group_key, const dps_sas *sas, dps_span id, dps_span *ret_spelling)
+/* Whether the key that a group's key makes for this device signed the token. */
+static bool try_group_key(const dps_blob *group_key, const dps_sas *sas, dps_span id)
 {
-    static _Thread_local char folded[DPS_ID_LEN];
-    for (size_t i = 0; i < id.len; i++)
-        folded[i] = id.at[i] >= 'A' && id.at[i] <= 'Z' ? (char)(id.at[i] - 'A' + 'a') : id.at[i];
-    const dps_span spellings[] = {id, {folded, id.len}};
-    bool found = false;
-    for (size_t i = 0; !found && i < 2; i++) {
-        uint8_t key[DPS_HMAC_SIZE];
-        found = group_key->len > 0 && dps_sas_derive(group_key, spellings[i], key) &&
-                dps_sas_signed_by(sas, key, sizeof(key));
-        if (found)
-            *ret_spelling = spellings[i];
-        OPENSSL_cleanse(key, sizeof(key));
-    }
+    uint8_t key[DPS_HMAC_SIZE];
+    bool found = group_key->len > 0 && dps_sas_derive(group_key, id, key) && dps_sas_signed_by(sas, key, sizeof(key));
+    OPENSSL_cleanse(key, sizeof(key));
     return found;
 }
 
@@ -411,28 +393,42 @@ static bool derive_keys(const dps_enrollment *group, dps_span spelling, dps_deci
     return true;
 }
 
+/* The group whose key made the device's, or NULL. Devices derive from their id as they spell it, or in lower case:
+ * @ret_spelling is what this one used, in @folded or in the claim. */
+static const dps_enrollment *find_group(const dps_authorizer *a, const dps_claim *claim, const dps_sas *sas,
+                                        char folded[DPS_ID_LEN], dps_span *ret_spelling)
+{
+    dps_span id = claim->registration_id;
+    for (size_t i = 0; i < id.len; i++)
+        folded[i] = id.at[i] >= 'A' && id.at[i] <= 'Z' ? (char)(id.at[i] - 'A' + 'a') : id.at[i];
+    const dps_span spellings[] = {id, {folded, id.len}};
+    for (size_t i = 0; i < a->group_count; i++) {
+        const dps_enrollment *group = &a->groups[i];
+        for (size_t s = 0; group->attestation == DPS_ATTEST_SYMMETRIC && s < 2; s++) {
+            *ret_spelling = spellings[s];
+            if (try_group_key(&group->primary, sas, spellings[s]) || try_group_key(&group->secondary, sas, spellings[s]))
+                return group;
+        }
+    }
+    return NULL;
+}
+
 static void judge_group_key(dps_authorizer *a, const dps_claim *claim, dps_decision *decision)
 {
     dps_sas sas;
+    char folded[DPS_ID_LEN];
+    dps_span spelling;
     if (!read_sas(claim, &sas, decision))
         return;
-    for (size_t i = 0; i < a->group_count; i++) {
-        const dps_enrollment *group = &a->groups[i];
-        dps_span spelling = claim->registration_id;
-        if (group->attestation != DPS_ATTEST_SYMMETRIC ||
-            (!try_group_key(&group->primary, &sas, claim->registration_id, &spelling) &&
-             !try_group_key(&group->secondary, &sas, claim->registration_id, &spelling)))
-            continue;
-        decision->enrollment = group;
-        if (!group->enabled)
-            refuse(decision, DPS_ERR_UNAUTHORIZED, "The enrollment group is disabled");
-        else if (!derive_keys(group, spelling, decision))
-            refuse_internal(a, decision);
-        else
-            decision->granted = true;
-        return;
-    }
-    refuse(decision, DPS_ERR_UNAUTHORIZED, "The SAS token is signed by the key of no enrollment");
+    decision->enrollment = find_group(a, claim, &sas, folded, &spelling);
+    if (decision->enrollment == NULL)
+        refuse(decision, DPS_ERR_UNAUTHORIZED, "The SAS token is signed by the key of no enrollment");
+    else if (!decision->enrollment->enabled)
+        refuse(decision, DPS_ERR_UNAUTHORIZED, "The enrollment group is disabled");
+    else if (!derive_keys(decision->enrollment, spelling, decision))
+        refuse_internal(a, decision);
+    else
+        decision->granted = true;
 }
 
 static void judge_chain(dps_authorizer *a, const dps_claim *claim, dps_decision *decision)

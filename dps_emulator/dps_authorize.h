@@ -42,7 +42,4 @@ void dps_authorizer_free(dps_authorizer **authorizer);
 void dps_authorize(dps_authorizer *authorizer, const dps_claim *claim, dps_decision *ret_decision);
 void dps_decision_clear(dps_decision *decision);
 
-/* The CA certificate of a group that is loaded, for answers about what it decided before; NULL for others. */
-const dps_cert_info *dps_authorizer_signing(const dps_authorizer *authorizer, const char *group_id);
-
 #endif

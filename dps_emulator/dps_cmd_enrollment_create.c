@@ -137,7 +137,7 @@ static bool take_tpm_keys(const create_options *o, dps_enrollment *e, dps_fail *
             return false;
         const char *problem = dps_tpm_parse_public(materials[i], &parsed);
         if (problem != NULL)
-            return dps_fail_set(fail, DPS_EXIT_FAILED, "\"%s\": %s; \"keynym provision\" shows the keys of a TPM",
+            return dps_fail_set(fail, DPS_EXIT_FAILED, "\"%s\": %s; give what tpm2_readpublic -f tss writes, in base64",
                                 o->tpm_key[i], problem);
     }
     return true;

@@ -335,15 +335,15 @@ static bool give_tpm_key(dps_service *service, const dps_request *request, const
                          const dps_register_body *body, dps_registration *r, dps_response *ret_response)
 {
     const dps_enrollment *e = decision->enrollment;
-    const char *problem = "The storage root key is not known; send tpm.storageRootKey";
     dps_blob remembered = {0};
     const dps_blob *root = body->storage_root_key.len > 0 ? &body->storage_root_key : &e->secondary;
-    if (body->has_tpm && (problem = check_tpm_keys(e, body->endorsement_key.len > 0 ? &body->endorsement_key
-                                                                                     : &e->primary,
-                                                   root)) != NULL) {
+    const char *problem =
+        check_tpm_keys(e, body->endorsement_key.len > 0 ? &body->endorsement_key : &e->primary, root);
+    if (problem != NULL) {
         dps_service_reject(service, DPS_ERR_UNAUTHORIZED, problem, ret_response);
         return false;
     }
+    problem = "The storage root key is not known; send tpm.storageRootKey";
     if (root->len == 0 &&
         dps_store_tpm_root_get(service->store, request->registration_id.at, &remembered) == DPS_STORE_OK)
         root = &remembered;
@@ -415,14 +415,14 @@ static void answer_register(dps_service *service, const dps_peer *peer, const dp
 }
 
 /* The registration as it is now, in the words of the service. */
-static char *operation_body(dps_service *service, const char *operation_id, const dps_registration *registration)
+static char *operation_body(const char *operation_id, const dps_registration *registration,
+                            const dps_cert_info *signing)
 {
     dps_cert_info leaf;
     X509 *cert = dps_x509_parse(registration->evidence.leaf.bytes, registration->evidence.leaf.len);
     bool has_leaf = cert != NULL && dps_cert_info_of(cert, &leaf);
     X509_free(cert);
-    return dps_json_operation(operation_id, registration, has_leaf ? &leaf : NULL,
-                              dps_authorizer_signing(service->authorizer, registration->group_id));
+    return dps_json_operation(operation_id, registration, has_leaf ? &leaf : NULL, signing);
 }
 
 static void answer_status(dps_service *service, const dps_peer *peer, const dps_request *request,
@@ -432,6 +432,7 @@ static void answer_status(dps_service *service, const dps_peer *peer, const dps_
     bool granted = judge(service, peer, request, true, &decision);
     if (!granted)
         refuse(service, peer, request, &decision, ret_response);
+    const dps_cert_info *signing = decision.signing; /* the authorizer's, until its next call */
     dps_decision_clear(&decision);
     if (!granted)
         return;
@@ -465,7 +466,7 @@ static void answer_status(dps_service *service, const dps_peer *peer, const dps_
     *ret_response = (dps_response){
         .status = ready ? 200 : 202,
         .retry_after_s = ready ? 0 : service->retry_after_s,
-        .body = ready ? operation_body(service, operation.id, &registration) : dps_json_assigning(operation.id),
+        .body = ready ? operation_body(operation.id, &registration, signing) : dps_json_assigning(operation.id),
     };
     if (!ready)
         memcpy(ret_response->operation_id, operation.id, sizeof(operation.id));

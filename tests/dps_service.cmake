@@ -2,7 +2,7 @@
 foreach(name sas allocate)
   kn_test(test_dps_${name} LABEL unit SOURCES unit/test_dps_${name}.c LIBS dps_core)
 endforeach()
-foreach(name attest)
+foreach(name attest tpm)
   kn_test(test_dps_${name} LABEL unit SOURCES unit/test_dps_${name}.c unit/test_dps_pki.c LIBS dps_core)
 endforeach()
 
@@ -13,10 +13,14 @@ kn_test(test_dps_api LABEL contract
         LIBS PkgConfig::CJSON OpenSSL::SSL OpenSSL::Crypto)
 target_compile_definitions(test_dps_api PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>")
 add_dependencies(test_dps_api keynym-dps)
-foreach(name faults webhook)
+foreach(name enrollments faults webhook)
   kn_test(test_dps_${name} LABEL integration
           SOURCES integration/test_dps_${name}.c integration/test_dps_harness.c unit/test_dps_pki.c
           LIBS PkgConfig::CJSON OpenSSL::SSL OpenSSL::Crypto)
   target_compile_definitions(test_dps_${name} PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>")
   add_dependencies(test_dps_${name} keynym-dps)
 endforeach()
+
+kn_test(fuzz_dps_service LABEL fuzz
+        SOURCES fuzz/fuzz_dps_service.c $<$<NOT:$<BOOL:${KN_LIBFUZZER}>>:fuzz/fuzz_driver.c>
+        LIBS dps_core TIMEOUT 60)

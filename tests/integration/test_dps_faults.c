@@ -303,7 +303,8 @@ static void test_https(void **state)
     /* the service API: a fault comes before the token is looked at */
     fault("error", "--step", "service", "--status", "502", "--retry-after", "3");
     client_open(&c, &https, 0, NULL, NULL);
-    client_send(&c, "GET /enrollments/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 62);
+    snprintf(request, sizeof(request), "GET /enrollments/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    client_send(&c, request, strlen(request));
     client_read_all(&c, answer, sizeof(answer));
     assert_memory_equal(answer, "HTTP/1.1 502 ", 13);
     assert_non_null(strstr(answer, "\r\nRetry-After: 3\r\n"));

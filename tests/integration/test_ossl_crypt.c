@@ -151,8 +151,12 @@ static void what_cannot_be_is_named(void **state)
     prov_expect_error("the ciphertext does not decrypt", "OAEP with SHA1", NULL);
     assert_int_not_equal(decrypt(p, pkey, &sha1, data, 255, plain, &length), 1);
     prov_expect_error("the input has a size", "256", "255", NULL);
-    assert_int_not_equal(decrypt(p, pkey, &sha256, data, 256, plain, &length), 1); /* SoftHSM */
-    prov_expect_error("the token cannot do this", "token 'keynym'", "CKM_RSA_PKCS_OAEP with SHA256", NULL);
+    size_t data_length = sizeof data;
+    assert_int_equal(encrypt(p, pkey, &sha256, message, sizeof message, data, &data_length), 1);
+    if (decrypt(p, pkey, &sha256, data, 256, plain, &length) != 1) /* SoftHSM 2.6 cannot */
+        prov_expect_error("the token cannot do this", "token 'keynym'", "CKM_RSA_PKCS_OAEP with SHA256", NULL);
+    else
+        assert_memory_equal(plain, message, sizeof message);
     assert_int_not_equal(decrypt(p, signs, &decryptable[0], data, 256, plain, &length), 1);
     prov_expect_error("the key does not allow this use", "token 'keynym'", NULL);
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(p->libctx, pkey, NULL);

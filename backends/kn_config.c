@@ -58,6 +58,12 @@ static bool set_session_wait(kn_config *config, const char *value)
     return set_number(value, 1, KN_CONFIG_WAIT_MAX_MS, &config->session_wait_ms);
 }
 
+static bool set_token_copy(kn_config *config, const char *value)
+{
+    config->token_copy = !strcmp(value, "yes");
+    return config->token_copy || !strcmp(value, "no");
+}
+
 static bool set_log_level(kn_config *config, const char *value)
 {
     kn_log_level level;
@@ -74,6 +80,7 @@ const kn_setting kn_settings[] = {
     {"login", "when_needed, always or never", set_login},
     {"sessions_max", "a number from 1 to 1024", set_sessions_max},
     {"session_wait_ms", "a number from 1 to 3600000", set_session_wait},
+    {"token_copy", "yes or no", set_token_copy},
     {"log_level", "none, error, warn, info or debug", set_log_level},
 };
 const size_t kn_setting_count = sizeof kn_settings / sizeof *kn_settings;

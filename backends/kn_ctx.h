@@ -24,6 +24,7 @@ typedef struct kn_config {
     const char *pin_source;  /* where the PIN is when a URI does not say; NULL: nowhere */
     kn_login login;
     unsigned sessions_max;    /* of one token that are open at once; 0: as many as it says, at most 1024 */
+    bool token_copy;          /* sign with session copies of keys */
     unsigned session_wait_ms; /* how long an operation waits for a free session; 0: the default, 30,000 */
 } kn_config;
 

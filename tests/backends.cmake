@@ -21,7 +21,7 @@ foreach(name kn_alg kn_alias kn_config kn_decrypt kn_ecdsa kn_err kn_hmac kn_log
 endforeach()
 target_compile_definitions(test_p11_ckr PRIVATE PKCS11_HEADER="${P11KIT_PKCS11_H}/p11-kit/pkcs11.h")
 
-foreach(name p11_cert p11_custody p11_decrypt p11_find p11_hmac p11_login p11_modules p11_pin_memory p11_process p11_reread p11_sign)
+foreach(name p11_copy p11_cert p11_custody p11_decrypt p11_find p11_hmac p11_login p11_modules p11_pin_memory p11_process p11_reread p11_sign)
   kn_test(test_${name} LABEL integration SOURCES integration/test_${name}.c LIBS kn_test_token kn_backends)
 endforeach()
 

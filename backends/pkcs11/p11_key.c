@@ -22,6 +22,7 @@ kn_err p11_key_new(p11_state *state, const char *uri, p11_key **ret_key)
 void p11_key_free(void *arg)
 {
     p11_key *key = arg;
+    p11_copy_abandon(&key->copy, key->token);
     p11_uri_free(&key->uri);
     (void)pthread_mutex_destroy(&key->lock);
     free(key);
@@ -59,13 +60,18 @@ typedef struct bound {
     unsigned binding; /* 0: the token's public key was compared */
 } bound;
 
-static kn_err bind(p11_key *key, p11_call *call, unsigned generation, bound *ret_bound)
+/* @signing: a session copy will do. */
+static kn_err bind(p11_key *key, p11_call *call, unsigned generation, bool signing, bound *ret_bound)
 {
     kn_err err = kn_success();
     (void)pthread_mutex_lock(&key->lock);
-    if (key->generation != generation)
+    if (key->generation != generation) {
+        p11_copy_abandon(&key->copy, call->token);
         err = bind_locked(key, call, generation);
+    }
     ret_bound->handle = key->handle;
+    if (!kn_failed(err) && signing && key->state->token_copy && !key->always_authenticate)
+        ret_bound->handle = p11_copy_use(&key->copy, call, generation, key->handle);
     ret_bound->binding = key->compared ? 0 : key->binding;
     (void)pthread_mutex_unlock(&key->lock);
     return err;
@@ -92,6 +98,7 @@ typedef struct key_run {
     p11_key *key;
     p11_step (*step)(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle, void *arg);
     void *arg;
+    bool signing;
     unsigned binding;
 } key_run;
 
@@ -99,7 +106,7 @@ static p11_step key_step(p11_call *call, unsigned generation, void *arg)
 {
     key_run *r = arg;
     bound where = {0};
-    kn_err err = bind(r->key, call, generation, &where);
+    kn_err err = bind(r->key, call, generation, r->signing, &where);
     if (kn_failed(err))
         return (p11_step){.err = err, .rv = call->rv, .idle = call->rv == CKR_OK};
     r->binding = where.binding;
@@ -112,19 +119,32 @@ static p11_step key_step(p11_call *call, unsigned generation, void *arg)
     return outcome;
 }
 
+static kn_err run(key_run *r, unsigned *ret_binding)
+{
+    const p11_task task = {.uri = r->key->uri, .step = key_step, .arg = r};
+    p11_token *token;
+    kn_err err = token_of(r->key, &token);
+    if (!kn_failed(err))
+        err = p11_run(token, &task);
+    if (ret_binding)
+        *ret_binding = r->binding;
+    return err;
+}
+
 kn_err p11_key_run(p11_key *key,
                    p11_step (*step)(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle, void *arg), void *arg,
                    unsigned *ret_binding)
 {
     key_run r = {.key = key, .step = step, .arg = arg};
-    const p11_task task = {.uri = key->uri, .step = key_step, .arg = &r};
-    p11_token *token;
-    kn_err err = token_of(key, &token);
-    if (!kn_failed(err))
-        err = p11_run(token, &task);
-    if (ret_binding)
-        *ret_binding = r.binding;
-    return err;
+    return run(&r, ret_binding);
+}
+
+kn_err p11_key_run_signing(p11_key *key,
+                           p11_step (*step)(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle, void *arg),
+                           void *arg, unsigned *ret_binding)
+{
+    key_run r = {.key = key, .step = step, .arg = arg, .signing = true};
+    return run(&r, ret_binding);
 }
 
 static p11_step nothing(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle, void *arg)

@@ -6,6 +6,7 @@
 #define KN_P11_KEY_H
 
 #include "../kn_backend.h"
+#include "p11_copy.h"
 #include "p11_run.h"
 
 #include <stdatomic.h>
@@ -21,6 +22,7 @@ typedef struct p11_key {
     CK_OBJECT_HANDLE handle;
     unsigned generation; /* the token's, when the handle was found; 0: never */
     unsigned binding;    /* grows with each time it was found */
+    p11_copy copy;       /* of the object, for signing */
     bool compared;       /* the token told the public key, and it is the expected one */
     atomic_bool always_authenticate; /* read without the lock */
 } p11_key;
@@ -46,6 +48,12 @@ KN_MUST_CHECK kn_err p11_key_run(p11_key *key,
                                  p11_step (*step)(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle,
                                                   void *arg),
                                  void *arg, unsigned *ret_binding);
+
+/* The same for signing: with a session copy of the key where that is configured. */
+KN_MUST_CHECK kn_err p11_key_run_signing(p11_key *key,
+                                         p11_step (*step)(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handle,
+                                                          void *arg),
+                                         void *arg, unsigned *ret_binding);
 
 /* CKA_ALWAYS_AUTHENTICATE: the PIN once more, inside the operation. */
 KN_MUST_CHECK kn_err p11_key_authenticate(p11_key *key, p11_call *call);

@@ -25,6 +25,7 @@ kn_err p11_state_new(const kn_config *config, void **ret_state)
     state->module_path = copy_or_null(config->module_path);
     state->pin_source = copy_or_null(config->pin_source);
     state->login = config->login;
+    state->token_copy = config->token_copy;
     state->sessions_max = config->sessions_max && config->sessions_max < P11_SESSIONS_MAX ? config->sessions_max : P11_SESSIONS_MAX;
     state->session_wait_ms = config->session_wait_ms ? config->session_wait_ms : 30000;
     state->fork = kn_proc_fork_count();

@@ -23,9 +23,45 @@ unsigned p11_session_generation(p11_token *token)
     return generation;
 }
 
+unsigned p11_session_own(p11_token *token, CK_SESSION_HANDLE session)
+{
+    p11_owner *found = NULL;
+    (void)pthread_mutex_lock(&token->lock);
+    for (unsigned i = 0; i < P11_OWNERS_MAX && !(found && found->id); i++)
+        if (token->owners[i].id && token->owners[i].session == session)
+            found = &token->owners[i];
+        else if (!token->owners[i].id && !found)
+            found = &token->owners[i];
+    if (found && !found->id)
+        *found = (p11_owner){session, ++token->owner_last};
+    unsigned id = found ? found->id : 0;
+    (void)pthread_mutex_unlock(&token->lock);
+    return id;
+}
+
+bool p11_session_owns(p11_token *token, unsigned owner)
+{
+    bool owns = false;
+    (void)pthread_mutex_lock(&token->lock);
+    for (unsigned i = 0; i < P11_OWNERS_MAX; i++)
+        owns |= token->owners[i].id == owner;
+    (void)pthread_mutex_unlock(&token->lock);
+    return owns;
+}
+
+/* Before a session is closed: what it owned goes with it. Needs token->lock. */
+static void disown(p11_token *token, CK_SESSION_HANDLE session)
+{
+    for (unsigned i = 0; i < P11_OWNERS_MAX; i++)
+        if (token->owners[i].session == session)
+            token->owners[i].id = 0;
+}
+
 /* Needs token->lock. */
 static void renew_generation(p11_token *token)
 {
+    memset(token->owners, 0, sizeof token->owners);
+    token->abandoned_count = 0;
     token->logged_in = false;
     token->generation++;
     if (token->generation == 0)
@@ -148,6 +184,7 @@ static kn_err reserve(p11_token *token, bool read_write, int64_t deadline_ms, bo
         }
         if (token->idle_count) { /* room for a read-write session: give up one of ours */
             CK_SESSION_HANDLE spare = token->idle[--token->idle_count];
+            disown(token, spare);
             (void)pthread_mutex_unlock(&token->lock);
             (void)token->module->fn->C_CloseSession(spare);
             (void)pthread_mutex_lock(&token->lock);
@@ -309,6 +346,8 @@ void p11_session_give(p11_token *token, p11_session *session, bool clean)
     bool keep = current && clean && !session->read_write && token->idle_count < P11_SESSIONS_MAX;
     if (keep)
         token->idle[token->idle_count++] = session->handle;
+    else if (current)
+        disown(token, session->handle);
     (void)pthread_mutex_unlock(&token->lock);
     if (!keep) {
         if (current)
@@ -336,6 +375,7 @@ void p11_session_close_idle(p11_token *token)
     notice_fork(token);
     while (token->idle_count) {
         CK_SESSION_HANDLE spare = token->idle[--token->idle_count];
+        disown(token, spare);
         (void)pthread_mutex_unlock(&token->lock);
         (void)token->module->fn->C_CloseSession(spare);
         (void)pthread_mutex_lock(&token->lock);

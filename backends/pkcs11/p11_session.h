@@ -56,6 +56,10 @@ void p11_session_forget_locked(p11_token *token);
 /* Sessions were lost, all or some: the handles are given up, and those that the token still knows are closed. */
 void p11_session_drop(p11_token *token, unsigned generation);
 
+/* The session takes a session object: its id as an owner of such. 0: too many own some. Needs the session to be lent. */
+unsigned p11_session_own(p11_token *token, CK_SESSION_HANDLE session);
+bool p11_session_owns(p11_token *token, unsigned owner); /* is that session still open, as far as is known? */
+
 void p11_session_logged_out(p11_token *token);
 
 /* Asks the token whether @session sees private objects. */

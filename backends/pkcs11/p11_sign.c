@@ -95,5 +95,5 @@ kn_err p11_key_sign(void *arg, const kn_sign_how *how, const uint8_t *data, size
     if (how->scheme == KN_RSA_PSS && !p11_digest_of(how->mgf1)->mgf1)
         return kn_fail(KN_E_TOKEN_CANNOT, "PKCS#11 has no name for MGF1 of %s", how->mgf1->name);
     prepare(&s, key->expected.alg, how);
-    return p11_key_run(arg, sign_step, &s, ret_binding);
+    return p11_key_run_signing(arg, sign_step, &s, ret_binding);
 }

@@ -27,6 +27,8 @@
 #define P11_GROW_MAX_MS  5000
 #define P11_RESTART_MIN_MS 100 /* before C_Initialize is called again in vain; doubled each time */
 #define P11_RESTART_MAX_MS 5000
+#define P11_OWNERS_MAX    16 /* sessions of one token that have session copies of keys */
+#define P11_ABANDONED_MAX 64 /* session copies that wait to be destroyed */
 #define P11_FAILURES_MAX 2 /* operations in a row that failed in the token, before its module is started anew */
 
 typedef struct p11_module {
@@ -43,6 +45,17 @@ typedef struct p11_offer {
     bool asked, offered;
     CK_FLAGS flags;
 } p11_offer;
+
+/* A session in which session copies of keys live: they go with it. */
+typedef struct p11_owner {
+    CK_SESSION_HANDLE session;
+    unsigned id; /* never used twice, other than handles; 0: none */
+} p11_owner;
+
+typedef struct p11_abandoned {
+    CK_OBJECT_HANDLE handle;
+    unsigned owner, generation;
+} p11_abandoned;
 
 typedef struct p11_state p11_state;
 
@@ -73,6 +86,10 @@ typedef struct p11_token {
     unsigned open; /* sessions, idle ones included */
     unsigned idle_count;
     CK_SESSION_HANDLE idle[P11_SESSIONS_MAX];
+    p11_owner owners[P11_OWNERS_MAX];
+    unsigned owner_last; /* id */
+    p11_abandoned abandoned[P11_ABANDONED_MAX];
+    unsigned abandoned_count;
 
     kn_secret *kept_pin; /* that somebody typed; NULL: none. For logging in again */
 
@@ -84,6 +101,7 @@ struct p11_state {
     char *module_path, *pin_source;
     kn_login login;
     unsigned sessions_max, session_wait_ms;
+    bool token_copy;
 
     pthread_mutex_t lock; /* guards what follows */
     unsigned fork;

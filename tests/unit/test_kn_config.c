@@ -30,6 +30,11 @@ static void test_good_values(void **state)
     assert_ok(set(&config, "sessions_max", "1"));
     assert_ok(set(&config, "sessions_max", "1024"));
     assert_int_equal(config.sessions_max, 1024);
+    assert_false(config.token_copy);
+    assert_ok(set(&config, "token_copy", "yes"));
+    assert_true(config.token_copy);
+    assert_ok(set(&config, "token_copy", "no"));
+    assert_false(config.token_copy);
     assert_ok(set(&config, "session_wait_ms", "3600000"));
     assert_int_equal(config.session_wait_ms, 3600000);
     assert_ok(set(&config, "log_level", "warn"));
@@ -41,10 +46,11 @@ static void test_bad_values(void **state)
         const char *name, *value;
     } rows[] = {
         {"module_path", "a.so"},          {"module_path", ""},
+        {"token_copy", "on"},             {"token_copy", ""},
         {"module_path", "/a.so:b.so"},    {"module_path", "/a.so:"},
         {"login", "yes"},                 {"login", ""},
         {"login", "Never"},               {"sessions_max", "0"},
-        {"sessions_max", "1025"},         {"sessions_max", "-1"},
+        {"sessions_max", "1025"},         {"token_copy", "on"},         {"sessions_max", "-1"},
         {"sessions_max", "many"},         {"sessions_max", "4 "},
         {"session_wait_ms", "0"},         {"session_wait_ms", "3600001"},
         {"session_wait_ms", "+5"},        {"session_wait_ms", "99999999999999999999"},

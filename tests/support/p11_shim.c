@@ -415,10 +415,12 @@ SHIM(C_GenerateKeyPair, SESSION,
       CK_ATTRIBUTE *private, CK_ULONG private_count, CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *private_key),
      generate_pair(session, mechanism, public, public_count, private, private_count, public_key, private_key))
 
-__attribute__((visibility("default"))) CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
+static CK_FUNCTION_LIST list;
+
+/* Once: it may be asked for while other threads use it. */
+static void fill_list(void)
 {
-    static CK_FUNCTION_LIST list;
-    (void)pthread_once(&once, attach);
+    attach();
     list = *real; /* the calls that are not counted are passed on as they are */
     if (getenv("KN_SHIM_VERSION"))
         list.version = (CK_VERSION){(CK_BYTE)atoi(getenv("KN_SHIM_VERSION")), 0};
@@ -426,6 +428,11 @@ __attribute__((visibility("default"))) CK_RV C_GetFunctionList(CK_FUNCTION_LIST 
     SHIM_CALLS(SHIM_SET)
 #undef SHIM_SET
     list.C_GetFunctionList = C_GetFunctionList;
+}
+
+__attribute__((visibility("default"))) CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
+{
+    (void)pthread_once(&once, fill_list);
     *ret_list = &list;
     return CKR_OK;
 }

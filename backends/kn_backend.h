@@ -58,6 +58,7 @@ typedef struct kn_backend {
     kn_err (*key_generate)(void *state, const char *uri, const kn_key_spec *spec, void **ret_key,
                            kn_public *ret_public);
     void (*key_free)(void *key);
+    kn_err (*public_find)(void *state, const char *uri, kn_public *ret_public);
     /* @ret_signature: r | s for ECDSA, with room for KN_SIGNATURE_MAX. @ret_binding: 0 when the backend compared
      * the key's public part with what is expected; otherwise a number that changes each time the key is found
      * again, and the face proves the first signature of each. */

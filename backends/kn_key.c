@@ -104,6 +104,21 @@ kn_err kn_key_generate(kn_ctx *ctx, const char *uri, const kn_alg *alg, kn_key *
     return kn_key_make(ctx, uri, &(kn_key_spec){.alg = alg}, ret_key);
 }
 
+kn_err kn_public_find(kn_ctx *ctx, const char *uri, kn_public *ret_public)
+{
+    const kn_backend *backend;
+    kn_public public;
+    kn_err err = kn_backend_for_uri(uri, &backend);
+    if (kn_failed(err))
+        return err;
+    kn_proc_enter();
+    err = backend->public_find(kn_ctx_state(ctx, backend), uri, &public);
+    kn_proc_leave();
+    if (!kn_failed(err))
+        *ret_public = public;
+    return err;
+}
+
 kn_key *kn_key_ref(kn_key *key)
 {
     atomic_fetch_add_explicit(&key->refs, 1, memory_order_relaxed);

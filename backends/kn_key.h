@@ -37,6 +37,10 @@ KN_MUST_CHECK kn_err kn_key_make(kn_ctx *ctx, const char *uri, const kn_key_spec
 /* The same for the usual uses. */
 KN_MUST_CHECK kn_err kn_key_generate(kn_ctx *ctx, const char *uri, const kn_alg *alg, kn_key **ret_key);
 
+/* Finds exactly one public key that stands on the token as an object of its own, without a login: also one without a
+ * private key. KN_E_NO_KEY, KN_E_AMBIGUOUS. */
+KN_MUST_CHECK kn_err kn_public_find(kn_ctx *ctx, const char *uri, kn_public *ret_public);
+
 kn_key *kn_key_ref(kn_key *key);
 void kn_key_unref(kn_key **key);
 

@@ -2,8 +2,8 @@
  *
  * What is loaded: what the caller expects (OSSL_STORE_expect), else what type= of the URI says, else the private key
  * and then the certificates when there are any. Where caller and URI disagree, nothing. Of private and public keys exactly
- * one must match; certificates are given one after the other. They are looked for without a login first, since most tokens
- * show them to everybody. A search (OSSL_STORE_find) that finds nothing is no error. */
+ * one must match; certificates are given one after the other. Certificates and public keys are looked for without a login
+ * first, since most tokens show them to everybody. A search (OSSL_STORE_find) that finds nothing is no error. */
 #include "kn_cert.h"
 #include "kn_ossl_find.h"
 #include "kn_ossl_key.h"
@@ -175,23 +175,44 @@ static int deliver(int object_type, const char *type, const char *structure, voi
     return callback(params, callback_arg);
 }
 
-/* As bytes, so that it becomes a key of the application's own software provider. */
-static int load_public(store *ctx, OSSL_CALLBACK *callback, void *callback_arg)
+/* The public key of the private one, for tokens that keep no object of it. *ret_found is false when none is found and none
+ * must be. */
+static kn_err public_of_private(store *ctx, kn_public *ret_public, bool *ret_found, OSSL_PASSPHRASE_CALLBACK *passphrase,
+                                void *passphrase_arg)
 {
     kn_key *key = NULL;
+    kn_err err = kn_ossl_ask_pin(ctx->prov, ctx->alias, true, passphrase, passphrase_arg);
+    if (!kn_failed(err))
+        err = open_key(ctx, &key);
+    *ret_found = key != NULL;
+    if (key)
+        *ret_public = *kn_key_public(key);
+    kn_key_unref(&key);
+    return err;
+}
+
+/* As bytes, so that it becomes a key of the application's own software provider. */
+static int load_public(store *ctx, OSSL_CALLBACK *callback, void *callback_arg, OSSL_PASSPHRASE_CALLBACK *passphrase,
+                       void *passphrase_arg)
+{
+    kn_public public;
     uint8_t spki[KN_SPKI_MAX];
     size_t length = 0;
     ctx->want_public = false;
-    kn_err err = open_key(ctx, &key);
-    if (!kn_failed(err) && !key)
+    kn_err err = kn_public_find(kn_ossl_backends_ready(ctx->prov), kn_alias_uri(ctx->alias), &public);
+    bool found = !kn_failed(err);
+    if (found)
+        found = kn_ossl_find_takes_key(ctx->prov, &ctx->find, &public);
+    else if (err.code == KN_E_NO_KEY)
+        err = public_of_private(ctx, &public, &found, passphrase, passphrase_arg);
+    if (!kn_failed(err) && !found)
         return 1;
     if (!kn_failed(err))
-        err = kn_public_to_spki(kn_key_public(key), spki, &length);
-    const char *type = kn_failed(err) ? NULL : kn_ossl_key_type(kn_key_public(key));
-    kn_key_unref(&key);
+        err = kn_public_to_spki(&public, spki, &length);
     if (kn_failed(err))
         return kn_ossl_raise(ctx->prov, err);
-    return deliver(OSSL_OBJECT_PKEY, type, "SubjectPublicKeyInfo", spki, length, callback, callback_arg);
+    return deliver(OSSL_OBJECT_PKEY, kn_ossl_key_type(&public), "SubjectPublicKeyInfo", spki, length, callback,
+                   callback_arg);
 }
 
 /* Leaves in ctx->found what the search takes. */
@@ -273,7 +294,7 @@ static int store_load(void *arg, OSSL_CALLBACK *callback, void *callback_arg, OS
 {
     store *ctx = arg;
     apply_search(ctx);
-    if (ctx->want_public || ctx->want_key) {
+    if (ctx->want_key) {
         kn_err err = kn_ossl_ask_pin(ctx->prov, ctx->alias, true, passphrase, passphrase_arg);
         if (kn_failed(err)) {
             want_nothing(ctx);
@@ -281,7 +302,7 @@ static int store_load(void *arg, OSSL_CALLBACK *callback, void *callback_arg, OS
         }
     }
     if (ctx->want_public)
-        return load_public(ctx, callback, callback_arg);
+        return load_public(ctx, callback, callback_arg, passphrase, passphrase_arg);
     if (ctx->want_key) {
         int loaded = load_key(ctx, callback, callback_arg);
         if (loaded >= 0)

@@ -15,6 +15,7 @@ const kn_backend kn_p11_backend = {
     .key_open = p11_key_open,
     .key_generate = p11_key_generate,
     .key_free = p11_key_free,
+    .public_find = p11_public_find,
     .key_sign = p11_key_sign,
     .key_decrypt = p11_key_decrypt,
     .key_derive = p11_key_derive,

@@ -38,6 +38,8 @@ kn_err p11_key_decrypt(void *key, const kn_decrypt_how *how, const uint8_t *data
 kn_err p11_key_derive(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length);
 kn_err p11_key_generate(void *state, const char *uri, const kn_key_spec *spec, void **ret_key, kn_public *ret_public);
 
+kn_err p11_public_find(void *state, const char *uri, kn_public *ret_public);
+
 /* Finds the one private key that @uri names, in an open session, and what the token tells of its public part:
  * *ret_has_public is false when it tells none. */
 KN_MUST_CHECK kn_err p11_key_locate(p11_call *call, const p11_uri *uri, p11_object *ret_object,

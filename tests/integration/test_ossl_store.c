@@ -105,6 +105,8 @@ static void a_public_key_alone_is_no_private_key(void **state)
     raw_close(&r);
     assert_string_equal(load_all(*state, test_token_uri(prov_token, "only-public"), OSSL_STORE_INFO_PKEY), "!");
     prov_expect_error("no key matches", "only a public key of that name", NULL);
+    assert_string_equal(load_all(*state, test_token_uri(prov_token, "only-public"), OSSL_STORE_INFO_PUBKEY), "P");
+    assert_string_equal(load_all(*state, with_type("only-public", "public"), 0), "P");
 }
 
 /* "=" needs no escape in a value (RFC 7512 section 2.3), so a label can look like another attribute. */
@@ -197,6 +199,9 @@ static void a_certificate_needs_no_login(void **state)
                    test_module);
     assert_string_equal(load_all(&p, uri, 0), "!"); /* perhaps it is seen after a login only */
     prov_expect_error("the token wants a PIN and none is configured", NULL);
+    (void)snprintf(uri, sizeof uri, "pkcs11:token=%s;object=%s;type=public?module-path=%s", prov_token->label,
+                   kn_algs[0].group, test_module);
+    assert_string_equal(load_all(&p, uri, 0), "P"); /* nor does a public key */
     prov_close(&p);
 }
 

@@ -40,9 +40,11 @@ int main(void)
     puts("\n## What each Cryptoki return value means\n\n"
          "An operation that the token may have done is never repeated: a repetition happens only when the operation was not\n"
          "begun, which the last column says of values that prove it by themselves. An authentication is never repeated.\n\n"
-         "| value | code | error | repeated | proves \"not begun\" |\n|---|---|---|---|---|");
+         "| value | code | error | sentence | next step | repeated | proves \"not begun\" |\n"
+         "|---|---|---|---|---|---|---|");
     for (size_t i = 0; i < count; i++)
-        printf("| `%s` | 0x%lx | `%s` | %s | %s |\n", table[i].name, table[i].rv, kn_code_name(table[i].code),
-               retry_text(table[i].retry), table[i].not_begun ? "yes" : "no");
+        printf("| `%s` | 0x%lx | `%s` | %s | %s | %s | %s |\n", table[i].name, table[i].rv, kn_code_name(table[i].code),
+               kn_code_sentence(table[i].code), kn_code_remedy(table[i].code), retry_text(table[i].retry),
+               table[i].not_begun ? "yes" : "no");
     return 0;
 }

@@ -10,3 +10,8 @@ endforeach()
 foreach(call malloc calloc realloc free strdup strndup)
   target_link_options(test_fault_memory PRIVATE -Wl,--wrap=${call})
 endforeach()
+
+kn_test(test_fault_provider LABEL fault SOURCES fault/test_fault_provider.c support/prov.c
+        LIBS kn_test_fault kn_backends OpenSSL::SSL)
+target_compile_definitions(test_fault_provider PRIVATE KEYNYM_MODULE_DIR="$<TARGET_FILE_DIR:keynym_provider>")
+add_dependencies(test_fault_provider keynym_provider)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Runs the test programs of a build under valgrind: no invalid access, no definite leak. valgrind.sh BUILD [REGEX]
-# Left out: programs that start themselves again and kill their children; the sanitizers' lanes have them.
+# Left out: programs that start themselves again, dump core or run for long; the sanitizers' lanes have them.
 set -euo pipefail
 build=${1:?BUILD is missing} regex=${2:-.}
 suppressions=$(cd "$(dirname "$0")" && pwd)/support/valgrind.supp
-left_out='^test_(hsm_.*|kn_log|ossl_process|p11_process|prov_client_command)$'
+left_out='^test_(fault_(claims|matrix|process|sessions|threads)|hsm_.*|kn_log|ossl_process|p11_process|prov_client_command)$'
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 one() {

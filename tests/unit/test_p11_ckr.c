@@ -61,6 +61,26 @@ static void test_every_constant_of_the_header_has_a_row(void **state)
     assert_true(seen > 80); /* the header was understood */
 }
 
+/* The values of PKCS#11 v3.0 and v3.1 (pkcs11t.h of the standard), which a header may lack. */
+static void test_every_value_of_the_standard_has_a_row(void **state)
+{
+    static const CK_RV standard[] = {
+        0x000, 0x001, 0x002, 0x003, 0x005, 0x006, 0x007, 0x008, 0x009, 0x00a, 0x010, 0x011, 0x012, 0x013, 0x01b, 0x020, 0x021,
+        0x030, 0x031, 0x032, 0x040, 0x041, 0x042, 0x050, 0x051, 0x054, 0x060, 0x062, 0x063, 0x064, 0x065, 0x066, 0x067, 0x068,
+        0x069, 0x06a, 0x070, 0x071, 0x082, 0x090, 0x091, 0x0a0, 0x0a1, 0x0a2, 0x0a3, 0x0a4, 0x0b0, 0x0b1, 0x0b3, 0x0b4, 0x0b5,
+        0x0b6, 0x0b7, 0x0b8, 0x0c0, 0x0c1, 0x0d0, 0x0d1, 0x0e0, 0x0e1, 0x0e2, 0x0f0, 0x0f1, 0x0f2, 0x100, 0x101, 0x102, 0x103,
+        0x104, 0x105, 0x110, 0x112, 0x113, 0x114, 0x115, 0x120, 0x121, 0x130, 0x140, 0x150, 0x160, 0x170, 0x180, 0x190, 0x191,
+        0x1a0, 0x1a1, 0x1b0, 0x1b1, 0x1b5, 0x1b6, 0x1b7, 0x1b8, 0x1b9, 0x200, 0x201, 0x202, 0x203,
+    };
+    size_t count;
+    (void)p11_ckr_table(&count);
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(standard); i++)
+        if (!strcmp(p11_ckr_row(standard[i])->name, "CKR_?"))
+            fail_msg("0x%lx has no row", standard[i]);
+    assert_int_equal(count, COUNT_OF(standard)); /* and nothing else has */
+}
+
 static void test_unknown_values(void **state)
 {
     static const CK_RV values[] = {0x9999, CKR_VENDOR_DEFINED | 5, (CK_RV)-1};
@@ -103,6 +123,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_value_or_name_twice),
         cmocka_unit_test(test_every_constant_of_the_header_has_a_row),
+        cmocka_unit_test(test_every_value_of_the_standard_has_a_row),
         cmocka_unit_test(test_unknown_values),
         cmocka_unit_test(test_what_is_never_repeated),
         cmocka_unit_test(test_failures_name_call_token_and_value),

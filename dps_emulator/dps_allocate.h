@@ -28,8 +28,8 @@ bool dps_hubs_has(const dps_hubs *hubs, const char *name);
 /* The hubs among which the policy of @enrollment chooses. */
 void dps_hubs_of(const dps_enrollment *enrollment, const dps_hubs *linked, dps_hubs *ret_hubs);
 
-/* Hashed: the same device always goes to the same one of the same hubs. Static: the enrollment's hub, else the
- * first of its hubs. Geo-latency is treated as hashed: there is no latency to measure. */
+/* Hashed: the same device always goes to the same one of the same hubs. Static: the enrollment's hub, else
+ * the first of its hubs. Geo-latency is treated as hashed: there is no latency to measure. */
 DPS_MUST_CHECK dps_allocation_verdict dps_allocate(const dps_enrollment *enrollment, const dps_hubs *linked,
                                                    const char *registration_id, char ret_hub[DPS_HUB_LEN]);
 

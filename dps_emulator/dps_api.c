@@ -11,17 +11,19 @@
 #include "dps_sas.h"
 #include "dps_service.h"
 
-static const char *const versions[] = {"2018-04-01", "2018-09-01-preview", "2019-03-31", "2021-06-01", "2021-10-01"};
+static const char *const versions[] = {"2018-04-01", "2018-09-01-preview", "2019-03-31", "2021-06-01",
+                                       "2021-10-01"};
 
 static const struct {
     const char *name;
     unsigned rights;
 } policies[] = {
-    {"provisioningserviceowner", DPS_API_ENROLLMENT_READ | DPS_API_ENROLLMENT_WRITE | DPS_API_REGISTRATION_READ |
-                                     DPS_API_REGISTRATION_WRITE | DPS_API_SERVICE_CONFIG},
+    {"provisioningserviceowner", DPS_API_ENROLLMENT_READ | DPS_API_ENROLLMENT_WRITE |
+                                     DPS_API_REGISTRATION_READ | DPS_API_REGISTRATION_WRITE |
+                                     DPS_API_SERVICE_CONFIG},
     {"enrollmentread", DPS_API_ENROLLMENT_READ | DPS_API_REGISTRATION_READ},
-    {"enrollmentwrite",
-     DPS_API_ENROLLMENT_READ | DPS_API_ENROLLMENT_WRITE | DPS_API_REGISTRATION_READ | DPS_API_REGISTRATION_WRITE},
+    {"enrollmentwrite", DPS_API_ENROLLMENT_READ | DPS_API_ENROLLMENT_WRITE | DPS_API_REGISTRATION_READ |
+                            DPS_API_REGISTRATION_WRITE},
     {"registrationstatusread", DPS_API_REGISTRATION_READ},
     {"registrationstatuswrite", DPS_API_REGISTRATION_READ | DPS_API_REGISTRATION_WRITE},
 };
@@ -76,7 +78,8 @@ static bool on_demand(const dps_http_request *request, dps_http_response *ret_re
     if (plan.status == 0 && !plan.drop_before)
         return true;
     int status = plan.status != 0 ? plan.status : 500;
-    dps_http_answer_code(ret_response, status, status == 429 ? dps_errors[DPS_ERR_THROTTLED].code : status * 1000 + 1,
+    dps_http_answer_code(ret_response, status,
+                         status == 429 ? dps_errors[DPS_ERR_THROTTLED].code : status * 1000 + 1,
                          plan.message);
     snprintf(seconds, sizeof(seconds), "%u", plan.retry_after_s);
     if (plan.retry_after_s > 0)
@@ -96,8 +99,9 @@ bool dps_api_allowed(const dps_http_request *request, unsigned right, dps_http_r
     for (size_t i = 0; known && i < sizeof(versions) / sizeof(versions[0]); i++)
         listed = listed || strcmp(version, versions[i]) == 0;
     if (!listed) {
-        dps_http_answer_error(ret_response, DPS_ERR_API_VERSION,
-                              "Unsupported api-version; 2018-04-01, 2019-03-31, 2021-06-01 and 2021-10-01 are known");
+        dps_http_answer_error(
+            ret_response, DPS_ERR_API_VERSION,
+            "Unsupported api-version; 2018-04-01, 2019-03-31, 2021-06-01 and 2021-10-01 are known");
         return false;
     }
     host_of(request, host, sizeof(host));
@@ -117,9 +121,9 @@ bool dps_api_allowed(const dps_http_request *request, unsigned right, dps_http_r
     dps_log(DPS_LOG_WARN, "%s: service API: %s", request->peer->address,
             verdict != DPS_SAS_OK ? dps_sas_verdict_text(verdict) : "the key has not the right for this");
     dps_http_answer_error(ret_response, DPS_ERR_UNAUTHORIZED,
-                          token.len == 0           ? "Unauthorized: there is no SAS token"
+                          token.len == 0          ? "Unauthorized: there is no SAS token"
                           : verdict != DPS_SAS_OK ? dps_sas_verdict_text(verdict)
-                                                   : "Unauthorized: the key has not the right for this");
+                                                  : "Unauthorized: the key has not the right for this");
     return false;
 }
 
@@ -159,7 +163,8 @@ void dps_api_bare_etag(dps_span text, char ret_etag[DPS_ETAG_LEN])
     ret_etag[text.len] = '\0';
 }
 
-bool dps_api_if_match(const dps_http_request *request, char ret_etag[DPS_ETAG_LEN], dps_http_response *ret_response)
+bool dps_api_if_match(const dps_http_request *request, char ret_etag[DPS_ETAG_LEN],
+                      dps_http_response *ret_response)
 {
     dps_span field = dps_http_header(request, "if-match");
     dps_api_bare_etag(field, ret_etag);
@@ -214,7 +219,8 @@ static bool read_continuation(dps_span token, char ret_after[DPS_ID_LEN])
     return ok;
 }
 
-bool dps_api_page_begin(const dps_http_request *request, dps_api_page *ret_page, dps_http_response *ret_response)
+bool dps_api_page_begin(const dps_http_request *request, dps_api_page *ret_page,
+                        dps_http_response *ret_response)
 {
     dps_api_page page = {.max = DPS_API_PAGE_DEFAULT};
     dps_span count = dps_http_header(request, "x-ms-max-item-count");
@@ -222,7 +228,8 @@ bool dps_api_page_begin(const dps_http_request *request, dps_api_page *ret_page,
     if (count.len > 0) {
         page.max = 0;
         for (size_t i = 0; i < count.len && i < 6; i++)
-            page.max = count.at[i] >= '0' && count.at[i] <= '9' ? page.max * 10 + (size_t)(count.at[i] - '0') : 1000000;
+            page.max = count.at[i] >= '0' && count.at[i] <= '9' ? page.max * 10 + (size_t)(count.at[i] - '0')
+                                                                : 1000000;
         if (count.len > 5 || page.max == 0 || page.max > DPS_API_PAGE_MAX) {
             dps_http_answer_error(ret_response, DPS_ERR_INVALID_ARGUMENT,
                                   "x-ms-max-item-count is not a number of 1..1000");

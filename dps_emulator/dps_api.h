@@ -28,7 +28,8 @@ enum dps_api_right {
 };
 
 /* False: answered with 400 or 401. */
-DPS_MUST_CHECK bool dps_api_allowed(const dps_http_request *request, unsigned right, dps_http_response *ret_response);
+DPS_MUST_CHECK bool dps_api_allowed(const dps_http_request *request, unsigned right,
+                                    dps_http_response *ret_response);
 
 dps_store *dps_api_store(const dps_http_request *request);
 /* Answers for a result that is not OK. @what: "enrollment", ... */

@@ -82,9 +82,10 @@ static void get_one(const dps_http_request *request, dps_http_response *ret_resp
     dps_ca_clear(&ca);
 }
 
-/* The certificate in the body, as the management API spells it: {"properties":{"certificate"}}, or without the
- * outer object. */
-static bool read_certificate(const dps_http_request *request, dps_blob *ret_der, dps_http_response *ret_response)
+/* The certificate in the body, as the management API spells it: {"properties":{"certificate"}}, or without
+ * the outer object. */
+static bool read_certificate(const dps_http_request *request, dps_blob *ret_der,
+                             dps_http_response *ret_response)
 {
     cJSON *root = dps_api_body(request, ret_response);
     if (root == NULL)
@@ -134,7 +135,8 @@ static void delete_one(const dps_http_request *request, dps_http_response *ret_r
     if (!dps_api_allowed(request, DPS_API_SERVICE_CONFIG, ret_response) ||
         !dps_api_if_match(request, etag, ret_response))
         return;
-    dps_store_result result = dps_store_ca_delete(dps_api_store(request), request->param[0], dps_api_wanted(etag));
+    dps_store_result result =
+        dps_store_ca_delete(dps_api_store(request), request->param[0], dps_api_wanted(etag));
     if (result == DPS_STORE_OK)
         ret_response->status = 204;
     else

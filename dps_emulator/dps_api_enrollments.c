@@ -30,7 +30,8 @@ static void get_one(const dps_http_request *request, bool is_group, dps_http_res
     dps_enrollment e;
     if (!dps_api_allowed(request, DPS_API_ENROLLMENT_READ, ret_response))
         return;
-    dps_store_result result = dps_store_enrollment_get(dps_api_store(request), is_group, request->param[0], &e);
+    dps_store_result result =
+        dps_store_enrollment_get(dps_api_store(request), is_group, request->param[0], &e);
     if (result != DPS_STORE_OK) {
         dps_api_answer_result(request, result, noun(is_group), ret_response);
         return;
@@ -44,7 +45,8 @@ static void get_mechanism(const dps_http_request *request, bool is_group, dps_ht
     dps_enrollment e;
     if (!dps_api_allowed(request, DPS_API_ENROLLMENT_READ | DPS_API_ENROLLMENT_WRITE, ret_response))
         return;
-    dps_store_result result = dps_store_enrollment_get(dps_api_store(request), is_group, request->param[0], &e);
+    dps_store_result result =
+        dps_store_enrollment_get(dps_api_store(request), is_group, request->param[0], &e);
     if (result != DPS_STORE_OK) {
         dps_api_answer_result(request, result, noun(is_group), ret_response);
         return;
@@ -107,7 +109,8 @@ static bool about_certificate(const put_outcome *outcome, const char *id)
 
 static bool same_id(const cJSON *object, bool is_group, const char *id)
 {
-    const char *given = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, dps_enrollment_id_member(is_group)));
+    const char *given =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, dps_enrollment_id_member(is_group)));
     return given != NULL && dps_text_equal_nocase(given, strlen(given), id, strlen(id));
 }
 
@@ -123,22 +126,26 @@ static void put_one(const dps_http_request *request, bool is_group, dps_http_res
     if (root == NULL)
         return;
     if (!same_id(root, is_group, id)) {
-        dps_http_answer_error(ret_response, DPS_ERR_INVALID_ARGUMENT, "The id in the body is not the one of the path");
+        dps_http_answer_error(ret_response, DPS_ERR_INVALID_ARGUMENT,
+                              "The id in the body is not the one of the path");
         cJSON_Delete(root);
         return;
     }
-    write_one(dps_api_store(request), root, is_group, id, etag[0] != '\0' ? PUT_UPDATE : PUT_CREATE, etag, &outcome);
+    write_one(dps_api_store(request), root, is_group, id, etag[0] != '\0' ? PUT_UPDATE : PUT_CREATE, etag,
+              &outcome);
     cJSON_Delete(root);
     if (outcome.problem != NULL) {
         dps_http_answer_error(ret_response, DPS_ERR_INVALID_ARGUMENT, outcome.problem);
     } else if (about_certificate(&outcome, id)) {
         char message[DPS_MESSAGE_LEN];
-        snprintf(message, sizeof(message), "The enrollment group %.128s has this certificate", outcome.holder);
+        snprintf(message, sizeof(message), "The enrollment group %.128s has this certificate",
+                 outcome.holder);
         dps_http_answer_error(ret_response, DPS_ERR_CONFLICT, message);
     } else if (outcome.result != DPS_STORE_OK) {
         dps_api_answer_result(request, outcome.result, noun(is_group), ret_response);
     } else {
-        dps_api_answer(ret_response, 200, to_json(dps_api_store(request), &outcome.stored), outcome.stored.etag);
+        dps_api_answer(ret_response, 200, to_json(dps_api_store(request), &outcome.stored),
+                       outcome.stored.etag);
     }
     dps_enrollment_clear(&outcome.stored);
 }
@@ -149,8 +156,8 @@ static void delete_one(const dps_http_request *request, bool is_group, dps_http_
     if (!dps_api_allowed(request, DPS_API_ENROLLMENT_WRITE, ret_response) ||
         !dps_api_if_match(request, etag, ret_response))
         return;
-    dps_store_result result =
-        dps_store_enrollment_delete(dps_api_store(request), is_group, request->param[0], dps_api_wanted(etag));
+    dps_store_result result = dps_store_enrollment_delete(dps_api_store(request), is_group, request->param[0],
+                                                          dps_api_wanted(etag));
     if (result == DPS_STORE_OK)
         ret_response->status = 204;
     else
@@ -195,14 +202,16 @@ static bool bulk_one(dps_store *store, const cJSON *object, bool is_group, bulk_
 {
     char etag[DPS_ETAG_LEN] = "";
     const char *given = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, "etag"));
-    const char *id = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, dps_enrollment_id_member(is_group)));
+    const char *id =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, dps_enrollment_id_member(is_group)));
     put_outcome outcome = {.problem = "The id is missing or not valid"};
     if (given != NULL)
         dps_api_bare_etag(dps_span_of(given), etag);
     if (id == NULL || dps_id_check(dps_span_of(id)) != DPS_ID_OK) {
         id = "";
     } else if (mode == BULK_DELETE) {
-        outcome = (put_outcome){.result = dps_store_enrollment_delete(store, is_group, id, dps_api_wanted(etag))};
+        outcome =
+            (put_outcome){.result = dps_store_enrollment_delete(store, is_group, id, dps_api_wanted(etag))};
     } else if (mode == BULK_UPDATE_IF_MATCH && etag[0] == '\0') {
         outcome = (put_outcome){.result = DPS_STORE_STALE};
     } else {
@@ -222,7 +231,8 @@ static bool bulk_one(dps_store *store, const cJSON *object, bool is_group, bulk_
     cJSON *item = cJSON_CreateObject();
     if (cJSON_AddStringToObject(item, dps_enrollment_id_member(is_group), id) == NULL ||
         cJSON_AddNumberToObject(item, "errorCode", dps_errors[error].code) == NULL ||
-        cJSON_AddStringToObject(item, "errorStatus", outcome.problem != NULL ? outcome.problem : words[error]) == NULL ||
+        cJSON_AddStringToObject(item, "errorStatus",
+                                outcome.problem != NULL ? outcome.problem : words[error]) == NULL ||
         !cJSON_AddItemToArray(errors, item)) {
         cJSON_Delete(item);
         return false;
@@ -262,8 +272,8 @@ static void bulk(const dps_http_request *request, bool is_group, dps_http_respon
     }
     bool all = true;
     cJSON *errors = cJSON_CreateArray();
-    cJSON_ArrayForEach(item, list)
-        all = bulk_one(dps_api_store(request), item, is_group, mode, errors) && all;
+    cJSON_ArrayForEach(item, list) all =
+        bulk_one(dps_api_store(request), item, is_group, mode, errors) && all;
     cJSON *answer = cJSON_CreateObject();
     if (errors == NULL || cJSON_AddBoolToObject(answer, "isSuccessful", all) == NULL ||
         !cJSON_AddItemToObject(answer, "errors", errors)) {
@@ -323,14 +333,14 @@ static void query(const dps_http_request *request, bool is_group, dps_http_respo
     dps_query_free(&parsed);
 }
 
-#define BOTH(name)                                                                                                     \
-    static void name##_enrollment(const dps_http_request *request, dps_http_response *ret_response)                    \
-    {                                                                                                                  \
-        name(request, false, ret_response);                                                                            \
-    }                                                                                                                  \
-    static void name##_group(const dps_http_request *request, dps_http_response *ret_response)                         \
-    {                                                                                                                  \
-        name(request, true, ret_response);                                                                             \
+#define BOTH(name)                                                                                           \
+    static void name##_enrollment(const dps_http_request *request, dps_http_response *ret_response)          \
+    {                                                                                                        \
+        name(request, false, ret_response);                                                                  \
+    }                                                                                                        \
+    static void name##_group(const dps_http_request *request, dps_http_response *ret_response)               \
+    {                                                                                                        \
+        name(request, true, ret_response);                                                                   \
     }
 
 BOTH(get_one)

@@ -61,7 +61,8 @@ static bool each(const dps_registration *r, void *user)
 }
 
 /* The C SDK sends no body: all registrations of the group. */
-static bool read_query(const dps_http_request *request, dps_query **ret_query, dps_http_response *ret_response)
+static bool read_query(const dps_http_request *request, dps_query **ret_query,
+                       dps_http_response *ret_response)
 {
     const char *problem = NULL;
     if (request->body.len == 0)

@@ -42,7 +42,8 @@ bool dps_assignment_tpm_key(const dps_assignment_context *context, const dps_enr
         (*ret_problem = dps_tpm_parse_public(storage_root_key, &srk)) != NULL)
         return false;
     snprintf(uri, sizeof(uri), "%s/registrations/%s", context->id_scope, r->id);
-    bool ok = RAND_bytes(key, sizeof(key)) == 1 && dps_tpm_wrap(&ek, &srk, key, sizeof(key), uri, &challenge) &&
+    bool ok = RAND_bytes(key, sizeof(key)) == 1 &&
+              dps_tpm_wrap(&ek, &srk, key, sizeof(key), uri, &challenge) &&
               dps_blob_copy(key, sizeof(key), &r->keys[0]) &&
               (r->tpm_key = dps_base64_encode(challenge.bytes, challenge.len)) != NULL;
     dps_blob_clear(&challenge);
@@ -51,8 +52,8 @@ bool dps_assignment_tpm_key(const dps_assignment_context *context, const dps_enr
 }
 
 /* What was before decides what the policy of the enrollment does. */
-static bool assign(const dps_assignment_context *context, const dps_enrollment *e, const dps_registration *before,
-                   dps_registration *r)
+static bool assign(const dps_assignment_context *context, const dps_enrollment *e,
+                   const dps_registration *before, dps_registration *r)
 {
     const char *twin = e->initial_twin;
     const char *substatus = "initialAssignment";
@@ -86,8 +87,9 @@ static bool assign(const dps_assignment_context *context, const dps_enrollment *
     return twin == NULL || (r->initial_twin = strdup(twin)) != NULL;
 }
 
-static bool fill_registration(const dps_assignment_context *context, const dps_peer *peer, const dps_request *request,
-                              dps_decision *decision, const dps_registration *before, dps_registration *r)
+static bool fill_registration(const dps_assignment_context *context, const dps_peer *peer,
+                              const dps_request *request, dps_decision *decision,
+                              const dps_registration *before, dps_registration *r)
 {
     const dps_enrollment *e = decision->enrollment;
     r->attestation = e->attestation;
@@ -98,7 +100,8 @@ static bool fill_registration(const dps_assignment_context *context, const dps_p
         r->keys[i] = decision->keys[i];
         decision->keys[i] = (dps_blob){0};
     }
-    return dps_random_etag(r->etag) && dps_evidence_of(peer, request, &r->evidence) && assign(context, e, before, r);
+    return dps_random_etag(r->etag) && dps_evidence_of(peer, request, &r->evidence) &&
+           assign(context, e, before, r);
 }
 
 /* One that a webhook has not decided yet keeps the hub from before. */
@@ -108,8 +111,8 @@ static bool has_hub(const dps_registration *r)
 }
 
 /* What this registration becomes: the same device when it was here before. */
-bool dps_assignment_prepare(const dps_assignment_context *context, const dps_peer *peer, const dps_request *request,
-                            dps_decision *decision, dps_registration *ret)
+bool dps_assignment_prepare(const dps_assignment_context *context, const dps_peer *peer,
+                            const dps_request *request, dps_decision *decision, dps_registration *ret)
 {
     dps_registration before;
     int64_t now = dps_time_now_ms();
@@ -118,13 +121,13 @@ bool dps_assignment_prepare(const dps_assignment_context *context, const dps_pee
         .updated_ms = now,
         .ready_ms = now + (int64_t)context->assign_after_s * 1000,
     };
-    dps_store_result result = dps_store_registration_get(context->store, request->registration_id.at, &before);
+    dps_store_result result =
+        dps_store_registration_get(context->store, request->registration_id.at, &before);
     bool ok = false;
     if (result == DPS_STORE_OK) {
         memcpy(r.id, before.id, sizeof(r.id));
         r.created_ms = before.created_ms;
-        ok = fill_registration(context, peer, request, decision,
-                               has_hub(&before) ? &before : NULL, &r);
+        ok = fill_registration(context, peer, request, decision, has_hub(&before) ? &before : NULL, &r);
         dps_registration_clear(&before);
     } else if (result == DPS_STORE_NOT_FOUND) {
         dps_span_copy(r.id, sizeof(r.id), request->registration_id);

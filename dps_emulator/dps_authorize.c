@@ -81,7 +81,8 @@ static bool add_anchor(dps_authorizer *a, const dps_blob *certificate)
     return ok;
 }
 
-/* A CA certificate that is gone, or whose possession is not proved (any more), makes the group trust nothing. */
+/* A CA certificate that is gone, or whose possession is not proved (any more), makes the group trust nothing.
+ */
 static bool add_reference(dps_authorizer *a, const dps_enrollment *group, const dps_blob *name)
 {
     char text[DPS_ID_LEN];
@@ -92,7 +93,8 @@ static bool add_reference(dps_authorizer *a, const dps_enrollment *group, const 
     text[name->len] = '\0';
     dps_store_result result = dps_store_ca_get(a->store, text, &ca);
     if (result == DPS_STORE_NOT_FOUND || (result == DPS_STORE_OK && !ca.verified)) {
-        dps_log(DPS_LOG_WARN, "enrollment group \"%s\": the CA certificate \"%s\" is %s; its devices are refused",
+        dps_log(DPS_LOG_WARN,
+                "enrollment group \"%s\": the CA certificate \"%s\" is %s; its devices are refused",
                 group->id, text, result == DPS_STORE_OK ? "not verified" : "missing");
         if (result == DPS_STORE_OK)
             dps_ca_clear(&ca);
@@ -158,7 +160,8 @@ static bool load_group(const dps_enrollment *group, void *user)
     loading *l = user;
     dps_authorizer *a = &l->loaded;
     if (a->group_count == GROUPS_MAX) {
-        dps_log(DPS_LOG_ERROR, "there are more than %d enrollment groups: \"%s\" and those after it are not looked at",
+        dps_log(DPS_LOG_ERROR,
+                "there are more than %d enrollment groups: \"%s\" and those after it are not looked at",
                 GROUPS_MAX, group->id);
         return false;
     }
@@ -172,7 +175,8 @@ static bool load_group(const dps_enrollment *group, void *user)
         }
     }
     if (l->failed)
-        dps_log(DPS_LOG_ERROR, "enrollment group \"%s\" cannot be loaded; delete it and create it again", group->id);
+        dps_log(DPS_LOG_ERROR, "enrollment group \"%s\" cannot be loaded; delete it and create it again",
+                group->id);
     return !l->failed;
 }
 
@@ -274,8 +278,8 @@ static bool read_sas(const dps_claim *claim, dps_sas *ret_sas, dps_decision *dec
     char resource[DPS_SAS_RESOURCE_MAX];
     int n = snprintf(resource, sizeof(resource), "%.*s/registrations/%.*s", (int)claim->id_scope.len,
                      claim->id_scope.at, (int)claim->registration_id.len, claim->registration_id.at);
-    dps_sas_verdict verdict = n > 0 && (size_t)n < sizeof(resource) ? dps_sas_parse(claim->sas, ret_sas)
-                                                                     : DPS_SAS_WRONG_RESOURCE;
+    dps_sas_verdict verdict =
+        n > 0 && (size_t)n < sizeof(resource) ? dps_sas_parse(claim->sas, ret_sas) : DPS_SAS_WRONG_RESOURCE;
     if (verdict == DPS_SAS_OK)
         verdict = dps_sas_check(ret_sas, resource, dps_time_served_ms());
     if (verdict == DPS_SAS_OK)
@@ -373,7 +377,8 @@ static void judge_individual(dps_authorizer *a, const dps_claim *claim, dps_deci
 static bool try_group_key(const dps_blob *group_key, const dps_sas *sas, dps_span id)
 {
     uint8_t key[DPS_HMAC_SIZE];
-    bool found = group_key->len > 0 && dps_sas_derive(group_key, id, key) && dps_sas_signed_by(sas, key, sizeof(key));
+    bool found =
+        group_key->len > 0 && dps_sas_derive(group_key, id, key) && dps_sas_signed_by(sas, key, sizeof(key));
     OPENSSL_cleanse(key, sizeof(key));
     return found;
 }
@@ -393,7 +398,8 @@ static bool derive_keys(const dps_enrollment *group, dps_span spelling, dps_deci
     return true;
 }
 
-/* The group whose key made the device's, or NULL. Devices derive from their id as they spell it, or in lower case:
+/* The group whose key made the device's, or NULL. Devices derive from their id as they spell it, or in lower
+ * case:
  * @ret_spelling is what this one used, in @folded or in the claim. */
 static const dps_enrollment *find_group(const dps_authorizer *a, const dps_claim *claim, const dps_sas *sas,
                                         char folded[DPS_ID_LEN], dps_span *ret_spelling)
@@ -406,7 +412,8 @@ static const dps_enrollment *find_group(const dps_authorizer *a, const dps_claim
         const dps_enrollment *group = &a->groups[i];
         for (size_t s = 0; group->attestation == DPS_ATTEST_SYMMETRIC && s < 2; s++) {
             *ret_spelling = spellings[s];
-            if (try_group_key(&group->primary, sas, spellings[s]) || try_group_key(&group->secondary, sas, spellings[s]))
+            if (try_group_key(&group->primary, sas, spellings[s]) ||
+                try_group_key(&group->secondary, sas, spellings[s]))
                 return group;
         }
     }

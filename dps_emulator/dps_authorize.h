@@ -28,17 +28,17 @@ typedef struct dps_decision {
     bool granted;
     dps_error error; /* when it is not */
     char message[DPS_MESSAGE_LEN];
-    const dps_enrollment *enrollment;  /* NULL when none was found */
-    const dps_cert_info *signing;      /* X.509 groups: the CA certificate that decided; else NULL */
-    dps_blob keys[DPS_DEVICE_KEYS];    /* symmetric: the device's own keys */
-    dps_enrollment own;                /* what @enrollment points to, when it is an individual one */
+    const dps_enrollment *enrollment; /* NULL when none was found */
+    const dps_cert_info *signing;     /* X.509 groups: the CA certificate that decided; else NULL */
+    dps_blob keys[DPS_DEVICE_KEYS];   /* symmetric: the device's own keys */
+    dps_enrollment own;               /* what @enrollment points to, when it is an individual one */
 } dps_decision;
 
 DPS_MUST_CHECK dps_authorizer *dps_authorizer_new(dps_store *store);
 void dps_authorizer_free(dps_authorizer **authorizer);
 
-/* Judges from scratch at every request, so that disabling an enrollment stops the connections that are already
- * open. The caller clears the decision, whatever it is. */
+/* Judges from scratch at every request, so that disabling an enrollment stops the connections that are
+ * already open. The caller clears the decision, whatever it is. */
 void dps_authorize(dps_authorizer *authorizer, const dps_claim *claim, dps_decision *ret_decision);
 void dps_decision_clear(dps_decision *decision);
 

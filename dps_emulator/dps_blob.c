@@ -93,7 +93,8 @@ char *dps_base64_encode(const void *bytes, size_t len)
     return text;
 }
 
-bool dps_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len, uint8_t ret_mac[DPS_HMAC_SIZE])
+bool dps_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
+                     uint8_t ret_mac[DPS_HMAC_SIZE])
 {
     unsigned n = 0;
     if (key_len > INT_MAX)

@@ -17,12 +17,14 @@ const char *dps_ca_new(const char *name, const void *certificate, size_t len, dp
     ca.updated_ms = ca.created_ms;
     snprintf(ca.name, sizeof(ca.name), "%s", name);
     X509 *cert = dps_x509_parse(certificate, len);
-    const char *problem = cert == NULL            ? "the certificate is neither PEM nor DER"
-                          : !dps_x509_is_ca(cert) ? "the certificate is no CA certificate (basicConstraints CA:TRUE)"
-                                                  : NULL;
+    const char *problem = cert == NULL ? "the certificate is neither PEM nor DER"
+                          : !dps_x509_is_ca(cert)
+                              ? "the certificate is no CA certificate (basicConstraints CA:TRUE)"
+                              : NULL;
     unsigned char *der = NULL;
     int n = problem == NULL ? i2d_X509(cert, &der) : 0;
-    if (problem == NULL && (n <= 0 || !dps_blob_copy(der, (size_t)n, &ca.certificate) || !dps_random_etag(ca.etag)))
+    if (problem == NULL &&
+        (n <= 0 || !dps_blob_copy(der, (size_t)n, &ca.certificate) || !dps_random_etag(ca.etag)))
         problem = "the certificate cannot be kept: out of memory";
     OPENSSL_free(der);
     X509_free(cert);

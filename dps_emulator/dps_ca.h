@@ -2,8 +2,8 @@
  * Ownership: a dps_ca owns its certificate; dps_ca_clear() of dps_store.h returns it.
  * Errors:    a constant sentence.
  * Threads:   pure functions.
- * Spec:      CA certificates and the proof of possession of their keys: the owner asks for a verification code,
- * and signs a certificate with it as its common name. */
+ * Spec:      CA certificates and the proof of possession of their keys: the owner asks for a verification
+ * code, and signs a certificate with it as its common name. */
 #ifndef DPS_CA_H
 #define DPS_CA_H
 

@@ -139,7 +139,8 @@ int dps_carrier_callback(struct lws *wsi, enum lws_callback_reasons reason, void
 {
     dps_carrier *c = user;
     switch (reason) { /* libwebsockets' long list: the rest is not for raw connections */
-    case LWS_CALLBACK_FILTER_NETWORK_CONNECTION: /* accepted, and nothing else; there is no connection of ours yet */
+    case LWS_CALLBACK_FILTER_NETWORK_CONNECTION: /* accepted, and nothing else; there is no connection of ours
+                                                    yet */
         return may_go_on(wsi, DPS_STEP_CONNECT) ? 0 : -1;
     case LWS_CALLBACK_RAW_ADOPT:
         c->wsi = wsi;

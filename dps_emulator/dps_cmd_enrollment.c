@@ -29,8 +29,9 @@ static int store_failed(const dps_cmd *cmd, const dps_store *store, const char *
 {
     dps_fail fail;
     if (result == DPS_STORE_NOT_FOUND)
-        dps_fail_set(&fail, DPS_EXIT_NOT_FOUND, "there is no %s \"%s\"; \"keynym-dps %s list\" shows what there is",
-                     noun(cmd), id, noun(cmd));
+        dps_fail_set(&fail, DPS_EXIT_NOT_FOUND,
+                     "there is no %s \"%s\"; \"keynym-dps %s list\" shows what there is", noun(cmd), id,
+                     noun(cmd));
     else
         dps_fail_set(&fail, DPS_EXIT_FAILED, "the database refuses the command: %s; run it again",
                      dps_store_message(store));
@@ -182,13 +183,15 @@ static int run_one(const dps_cmd *cmd, int argc, char **argv)
 }
 
 /* Writes a key, for groups that of one device. */
-static bool write_key(const dps_enrollment *e, bool secondary, const char *device, const char *out, dps_fail *fail)
+static bool write_key(const dps_enrollment *e, bool secondary, const char *device, const char *out,
+                      dps_fail *fail)
 {
     const dps_blob *from = secondary ? &e->secondary : &e->primary;
     uint8_t derived[DPS_HMAC_SIZE];
     if (e->attestation != DPS_ATTEST_SYMMETRIC)
-        return dps_fail_set(fail, DPS_EXIT_FAILED, "\"%s\" has no symmetric key but attestation %s; name another one",
-                            e->id, dps_attestation_type(e->attestation));
+        return dps_fail_set(fail, DPS_EXIT_FAILED,
+                            "\"%s\" has no symmetric key but attestation %s; name another one", e->id,
+                            dps_attestation_type(e->attestation));
     bool ok = device == NULL || dps_sas_derive(from, dps_span_of(device), derived);
     char *text = !ok              ? NULL
                  : device != NULL ? dps_base64_encode(derived, sizeof(derived))
@@ -236,23 +239,23 @@ static int run_key(const dps_cmd *cmd, int argc, char **argv)
     return exit_code;
 }
 
-#define COMMAND(variable, words, says, text, runs)                                                                     \
+#define COMMAND(variable, words, says, text, runs)                                                           \
     const dps_cmd variable = {.name = words, .summary = says, .help = text, .run = runs}
 
-#define HELP_ONE(words, what)                                                                                          \
-    words " --dir STATE --id ID\n"                                                                                     \
-          "\n" what "\n"                                                                                               \
-          "\n"                                                                                                         \
-          "  --dir STATE   state folder\n"                                                                             \
-          "  --id ID       name of the group, or registration id\n"                                                    \
+#define HELP_ONE(words, what)                                                                                \
+    words " --dir STATE --id ID\n"                                                                           \
+          "\n" what "\n"                                                                                     \
+          "\n"                                                                                               \
+          "  --dir STATE   state folder\n"                                                                   \
+          "  --id ID       name of the group, or registration id\n"                                          \
           "  --help        this text\n"
 
-#define HELP_LIST(words, what)                                                                                         \
-    words " --dir STATE [--json]\n"                                                                                    \
-          "\n" what "\n"                                                                                               \
-          "\n"                                                                                                         \
-          "  --dir STATE   state folder\n"                                                                             \
-          "  --json        one JSON array instead\n"                                                                   \
+#define HELP_LIST(words, what)                                                                               \
+    words " --dir STATE [--json]\n"                                                                          \
+          "\n" what "\n"                                                                                     \
+          "\n"                                                                                               \
+          "  --dir STATE   state folder\n"                                                                   \
+          "  --json        one JSON array instead\n"                                                         \
           "  --help        this text\n"
 
 static const char help_group_key[] =
@@ -283,24 +286,31 @@ COMMAND(dps_cmd_group_list, "group list", "list the enrollment groups",
 COMMAND(dps_cmd_group_show, "group show", "show one enrollment group",
         HELP_ONE("group show", "Shows one enrollment group as JSON, without symmetric keys."), run_one);
 COMMAND(dps_cmd_group_delete, "group delete", "delete an enrollment group",
-        HELP_ONE("group delete", "Deletes an enrollment group. Its devices are refused from the next request on; what is\n"
-                                 "known about their registrations stays."),
+        HELP_ONE("group delete",
+                 "Deletes an enrollment group. Its devices are refused from the next request on; what is\n"
+                 "known about their registrations stays."),
         run_one);
 COMMAND(dps_cmd_group_enable, "group enable", "let the devices of a group register",
         HELP_ONE("group enable", "Lets the devices of an enrollment group register again."), run_one);
 COMMAND(dps_cmd_group_disable, "group disable", "refuse the devices of a group",
-        HELP_ONE("group disable", "Refuses the devices of an enrollment group from the next request on."), run_one);
-COMMAND(dps_cmd_group_key, "group key", "write a symmetric key of a group, or of one of its devices", help_group_key,
-        run_key);
+        HELP_ONE("group disable", "Refuses the devices of an enrollment group from the next request on."),
+        run_one);
+COMMAND(dps_cmd_group_key, "group key", "write a symmetric key of a group, or of one of its devices",
+        help_group_key, run_key);
 COMMAND(dps_cmd_enrollment_list, "enrollment list", "list the individual enrollments",
         HELP_LIST("enrollment list", "Lists the individual enrollments, one per line."), run_list);
 COMMAND(dps_cmd_enrollment_show, "enrollment show", "show one individual enrollment",
-        HELP_ONE("enrollment show", "Shows one individual enrollment as JSON, without symmetric keys."), run_one);
+        HELP_ONE("enrollment show", "Shows one individual enrollment as JSON, without symmetric keys."),
+        run_one);
 COMMAND(dps_cmd_enrollment_delete, "enrollment delete", "delete an individual enrollment",
-        HELP_ONE("enrollment delete", "Deletes the enrollment of a device. From the next request on the groups decide."),
+        HELP_ONE("enrollment delete",
+                 "Deletes the enrollment of a device. From the next request on the groups decide."),
         run_one);
 COMMAND(dps_cmd_enrollment_enable, "enrollment enable", "let a device register",
         HELP_ONE("enrollment enable", "Lets a device register again."), run_one);
 COMMAND(dps_cmd_enrollment_disable, "enrollment disable", "refuse a device",
-        HELP_ONE("enrollment disable", "Refuses a device from the next request on, whatever groups there are."), run_one);
-COMMAND(dps_cmd_enrollment_key, "enrollment key", "write the symmetric key of a device", help_enrollment_key, run_key);
+        HELP_ONE("enrollment disable",
+                 "Refuses a device from the next request on, whatever groups there are."),
+        run_one);
+COMMAND(dps_cmd_enrollment_key, "enrollment key", "write the symmetric key of a device", help_enrollment_key,
+        run_key);

@@ -17,21 +17,25 @@
 
 typedef struct create_options {
     bool is_group;
-    const char *dir, *id, *device_id, *allocation, *webhook, *webhook_api_version, *reprovision, *initial_twin;
+    const char *dir, *id, *device_id, *allocation, *webhook, *webhook_api_version, *reprovision,
+        *initial_twin;
     const char *certificate[2], *reference[2], *key_file[2], *tpm_key[2];
     const char *hubs[DPS_HUBS_MAX];
     size_t hub_count;
     bool symmetric, disabled, edge;
 } create_options;
 
-#define HELP_COMMON                                                                                                    \
-    "  --allocation POLICY            hashed, geoLatency (treated as hashed), static or custom (default: static with\n" \
-    "                                 one --hub, else hashed)\n"                                                       \
-    "  --hub NAME                     hub for the devices; may be repeated (default: the server's --hub)\n"             \
-    "  --webhook URL                  with --allocation custom: https URL on this machine that chooses the hub\n"       \
-    "  --webhook-api-version V        api-version that the webhook is called with (default 2021-10-01)\n"              \
-    "  --reprovision POLICY           when a device registers again: migrate, reset or never (default migrate)\n"      \
-    "  --initial-twin FILE            JSON with \"tags\" and \"properties\" for the device's twin\n"                       \
+#define HELP_COMMON                                                                                          \
+    "  --allocation POLICY            hashed, geoLatency (treated as hashed), static or custom (default: "   \
+    "static with\n"                                                                                          \
+    "                                 one --hub, else hashed)\n"                                             \
+    "  --hub NAME                     hub for the devices; may be repeated (default: the server's --hub)\n"  \
+    "  --webhook URL                  with --allocation custom: https URL on this machine that chooses the " \
+    "hub\n"                                                                                                  \
+    "  --webhook-api-version V        api-version that the webhook is called with (default 2021-10-01)\n"    \
+    "  --reprovision POLICY           when a device registers again: migrate, reset or never (default "      \
+    "migrate)\n"                                                                                             \
+    "  --initial-twin FILE            JSON with \"tags\" and \"properties\" for the device's twin\n"         \
     "  --edge                         the devices are IoT Edge devices\n"
 
 static const char help_group[] =
@@ -39,8 +43,10 @@ static const char help_group[] =
     "\n"
     "Creates an enrollment group. A running server knows it at its next request. ATTESTATION is one of:\n"
     "\n"
-    "  --certificate FILE             devices whose chain leads to this root or intermediate CA certificate, PEM\n"
-    "  --ca-reference NAME            the same, by the name of a verified certificate (\"certificate verify\")\n"
+    "  --certificate FILE             devices whose chain leads to this root or intermediate CA certificate, "
+    "PEM\n"
+    "  --ca-reference NAME            the same, by the name of a verified certificate (\"certificate "
+    "verify\")\n"
     "  --symmetric-key                devices with a key that is derived from the group's\n"
     "\n"
     "  --dir STATE                    state folder; made when missing\n"
@@ -55,7 +61,8 @@ static const char help_group[] =
 static const char help_enrollment[] =
     "enrollment create --dir STATE --id ID ATTESTATION [OPTION]...\n"
     "\n"
-    "Creates the enrollment of one device. It decides alone whether this device may register, whatever groups there\n"
+    "Creates the enrollment of one device. It decides alone whether this device may register, whatever "
+    "groups there\n"
     "are. ATTESTATION is one of:\n"
     "\n"
     "  --certificate FILE             the device's own certificate, PEM, signed by whomever\n"
@@ -88,10 +95,11 @@ static bool take_certificates(const create_options *o, dps_enrollment *e, dps_fa
         OPENSSL_free(der);
         X509_free(cert);
         if (!fits)
-            return dps_fail_set(fail, DPS_EXIT_FAILED,
-                                "\"%s\" is not a CA certificate (basicConstraints CA:TRUE); give the certificate that "
-                                "signs the devices' certificates",
-                                o->certificate[i]);
+            return dps_fail_set(
+                fail, DPS_EXIT_FAILED,
+                "\"%s\" is not a CA certificate (basicConstraints CA:TRUE); give the certificate that "
+                "signs the devices' certificates",
+                o->certificate[i]);
         if (!kept)
             return dps_fail_set(fail, DPS_EXIT_FAILED, "the certificate cannot be encoded; check the file");
     }
@@ -121,7 +129,8 @@ static bool take_keys(const create_options *o, dps_enrollment *e, dps_fail *fail
         bool ok = RAND_bytes(key, sizeof(key)) == 1 && dps_blob_copy(key, sizeof(key), materials[i]);
         OPENSSL_cleanse(key, sizeof(key));
         if (!ok)
-            return dps_fail_set(fail, DPS_EXIT_FAILED, "OpenSSL gives no random numbers; check its configuration");
+            return dps_fail_set(fail, DPS_EXIT_FAILED,
+                                "OpenSSL gives no random numbers; check its configuration");
     }
     return true;
 }
@@ -137,7 +146,8 @@ static bool take_tpm_keys(const create_options *o, dps_enrollment *e, dps_fail *
             return false;
         const char *problem = dps_tpm_parse_public(materials[i], &parsed);
         if (problem != NULL)
-            return dps_fail_set(fail, DPS_EXIT_FAILED, "\"%s\": %s; give what tpm2_readpublic -f tss writes, in base64",
+            return dps_fail_set(fail, DPS_EXIT_FAILED,
+                                "\"%s\": %s; give what tpm2_readpublic -f tss writes, in base64",
                                 o->tpm_key[i], problem);
     }
     return true;
@@ -156,7 +166,8 @@ static const struct {
 /* Index into kinds, or -1 when not exactly one kind was given with what belongs to it. */
 static int kind_of(const create_options *o)
 {
-    const bool given[] = {o->certificate[0] != NULL, o->reference[0] != NULL, o->symmetric, o->tpm_key[0] != NULL};
+    const bool given[] = {o->certificate[0] != NULL, o->reference[0] != NULL, o->symmetric,
+                          o->tpm_key[0] != NULL};
     const bool second[] = {o->certificate[1] != NULL, o->reference[1] != NULL,
                            o->key_file[0] != NULL || o->key_file[1] != NULL, o->tpm_key[1] != NULL};
     int found = -1;
@@ -173,12 +184,15 @@ static int kind_of(const create_options *o)
 
 static int check_policies(const dps_cmd *cmd, const create_options *o, dps_enrollment *e)
 {
-    if (o->allocation != NULL && (!dps_allocation_parse(o->allocation, &e->allocation) || o->allocation[0] == '\0'))
-        return dps_cmd_usage(cmd, "--allocation \"%s\" is not hashed, geoLatency, static or custom", o->allocation);
+    if (o->allocation != NULL &&
+        (!dps_allocation_parse(o->allocation, &e->allocation) || o->allocation[0] == '\0'))
+        return dps_cmd_usage(cmd, "--allocation \"%s\" is not hashed, geoLatency, static or custom",
+                             o->allocation);
     if ((e->allocation == DPS_ALLOCATE_CUSTOM) != (o->webhook != NULL))
         return dps_cmd_usage(cmd, "--allocation custom and --webhook belong together");
     if (o->webhook != NULL && (strncmp(o->webhook, "https://", 8) != 0 || strlen(o->webhook) >= DPS_URL_LEN))
-        return dps_cmd_usage(cmd, "--webhook \"%s\" is not an https URL of less than %d bytes", o->webhook, DPS_URL_LEN);
+        return dps_cmd_usage(cmd, "--webhook \"%s\" is not an https URL of less than %d bytes", o->webhook,
+                             DPS_URL_LEN);
     const char *version = o->webhook_api_version != NULL ? o->webhook_api_version : "2021-10-01";
     if (strlen(version) >= sizeof(e->webhook_api_version))
         return dps_cmd_usage(cmd, "--webhook-api-version \"%s\" is too long", version);
@@ -201,7 +215,8 @@ static int check_names(const dps_cmd *cmd, const create_options *o)
         return dps_cmd_usage(cmd, "--id \"%s\" cannot be used: %s", o->id, dps_id_verdict_text(verdict));
     verdict = o->device_id != NULL ? dps_id_check(dps_span_of(o->device_id)) : DPS_ID_OK;
     if (verdict != DPS_ID_OK)
-        return dps_cmd_usage(cmd, "--device-id \"%s\" cannot be used: %s", o->device_id, dps_id_verdict_text(verdict));
+        return dps_cmd_usage(cmd, "--device-id \"%s\" cannot be used: %s", o->device_id,
+                             dps_id_verdict_text(verdict));
     for (size_t i = 0; i < 2; i++) {
         if (o->reference[i] != NULL && dps_id_check(dps_span_of(o->reference[i])) != DPS_ID_OK)
             return dps_cmd_usage(cmd, "\"%s\" cannot be the name of a certificate", o->reference[i]);
@@ -226,7 +241,8 @@ static bool take_twin(const create_options *o, dps_enrollment *e, dps_fail *fail
     bool ok = cJSON_IsObject(root);
     cJSON_Delete(ok ? NULL : root);
     if (!ok)
-        return dps_fail_set(fail, DPS_EXIT_FAILED, "\"%s\" is not a JSON object; check the file", o->initial_twin);
+        return dps_fail_set(fail, DPS_EXIT_FAILED, "\"%s\" is not a JSON object; check the file",
+                            o->initial_twin);
     e->initial_twin = dps_json_print(root);
     return e->initial_twin != NULL || dps_fail_set(fail, DPS_EXIT_FAILED, "out of memory");
 }
@@ -261,7 +277,8 @@ static bool fill(const create_options *o, int kind, dps_enrollment *e, dps_fail 
     if (!take_hubs(o, e))
         return dps_fail_set(fail, DPS_EXIT_FAILED, "out of memory");
     if (!dps_random_etag(e->etag))
-        return dps_fail_set(fail, DPS_EXIT_FAILED, "OpenSSL gives no random numbers; check its configuration");
+        return dps_fail_set(fail, DPS_EXIT_FAILED,
+                            "OpenSSL gives no random numbers; check its configuration");
     return kinds[kind].take(o, e, fail) && take_twin(o, e, fail);
 }
 
@@ -279,8 +296,8 @@ static bool store(const create_options *o, const dps_enrollment *e, dps_fail *fa
         break;
     case DPS_STORE_CONFLICT:
         if (dps_text_equal_nocase(holder, strlen(holder), o->id, strlen(o->id)))
-            dps_fail_set(fail, DPS_EXIT_CONFLICT, "the %s \"%s\" exists; delete it first, or take another --id", noun,
-                         holder);
+            dps_fail_set(fail, DPS_EXIT_CONFLICT,
+                         "the %s \"%s\" exists; delete it first, or take another --id", noun, holder);
         else
             dps_fail_set(fail, DPS_EXIT_CONFLICT,
                          "the group \"%s\" has this certificate already; delete that group first", holder);

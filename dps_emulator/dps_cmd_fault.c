@@ -16,13 +16,16 @@
 static const char help_add[] =
     "fault add --dir STATE --kind KIND [OPTION]...\n"
     "\n"
-    "Makes a running or later server misbehave. The faults are in STATE/faults.json, which is read again whenever it\n"
+    "Makes a running or later server misbehave. The faults are in STATE/faults.json, which is read again "
+    "whenever it\n"
     "changes.\n"
     "\n"
     "  --dir STATE        state folder\n"
-    "  --kind KIND        throttle (429), error (5xx), drop (the connection), delay (the answer), malformed (JSON), fail\n"
+    "  --kind KIND        throttle (429), error (5xx), drop (the connection), delay (the answer), malformed "
+    "(JSON), fail\n"
     "                     (the assignment), stuck (it stays assigning), wrong-certificate, clock-skew\n"
-    "  --step STEP        request (register and status; the default), register, status, admit (authentication at\n"
+    "  --step STEP        request (register and status; the default), register, status, admit "
+    "(authentication at\n"
     "                     connect), connect (before TLS), handshake (after it), service (the service API)\n"
     "  --id ID            only for this registration id\n"
     "  --percent N        only N of a hundred times, at random\n"
@@ -99,8 +102,9 @@ static bool write_faults(const char *path, cJSON *root, dps_fail *fail)
         unlink(temporary); /* of a command that was killed */
         ok = dps_file_write_secret(temporary, text, fail);
         if (ok && rename(temporary, path) != 0)
-            ok = dps_fail_set(fail, DPS_EXIT_FAILED, "cannot write \"%s\": %s; check the rights of the folder", path,
-                              strerror(errno));
+            ok =
+                dps_fail_set(fail, DPS_EXIT_FAILED, "cannot write \"%s\": %s; check the rights of the folder",
+                             path, strerror(errno));
     }
     free(text);
     free(rules);
@@ -108,8 +112,8 @@ static bool write_faults(const char *path, cJSON *root, dps_fail *fail)
 }
 
 typedef struct add_options {
-    const char *dir, *kind, *step, *id, *percent, *count, *status, *retry_after, *delay, *error_code, *message, *skew,
-        *certificate;
+    const char *dir, *kind, *step, *id, *percent, *count, *status, *retry_after, *delay, *error_code,
+        *message, *skew, *certificate;
     bool after;
 } add_options;
 
@@ -131,12 +135,12 @@ static bool add_text(cJSON *rule, const char *name, const char *text)
 static cJSON *rule_of(const add_options *o)
 {
     cJSON *rule = cJSON_CreateObject();
-    if (add_text(rule, "kind", o->kind) && add_text(rule, "step", o->step) && add_text(rule, "registrationId", o->id) &&
-        add_number(rule, "percent", o->percent) && add_number(rule, "count", o->count) &&
-        add_number(rule, "status", o->status) && add_number(rule, "retryAfterS", o->retry_after) &&
-        add_number(rule, "delayMs", o->delay) && add_number(rule, "errorCode", o->error_code) &&
-        add_text(rule, "message", o->message) && add_number(rule, "skewS", o->skew) &&
-        add_text(rule, "certificate", o->certificate) &&
+    if (add_text(rule, "kind", o->kind) && add_text(rule, "step", o->step) &&
+        add_text(rule, "registrationId", o->id) && add_number(rule, "percent", o->percent) &&
+        add_number(rule, "count", o->count) && add_number(rule, "status", o->status) &&
+        add_number(rule, "retryAfterS", o->retry_after) && add_number(rule, "delayMs", o->delay) &&
+        add_number(rule, "errorCode", o->error_code) && add_text(rule, "message", o->message) &&
+        add_number(rule, "skewS", o->skew) && add_text(rule, "certificate", o->certificate) &&
         (!o->after || cJSON_AddTrueToObject(rule, "after") != NULL))
         return rule;
     cJSON_Delete(rule);

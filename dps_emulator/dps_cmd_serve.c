@@ -30,7 +30,8 @@ static const char help[] =
     "\n"
     "Serves the device API of the Device Provisioning Service. When it listens it prints one line of JSON "
     "on\n"
-    "stdout: {\"idScope\",\"mqtt\":{\"host\",\"port\"},\"amqp\":{...},\"https\":{...},\"ca\",\"pid\"}. It logs to stderr "
+    "stdout: {\"idScope\",\"mqtt\":{\"host\",\"port\"},\"amqp\":{...},\"https\":{...},\"ca\",\"pid\"}. It "
+    "logs to stderr "
     "and ends at\n"
     "SIGTERM or SIGINT.\n"
     "\n"
@@ -46,7 +47,8 @@ static const char help[] =
     "  --name HOST         one more host name or address in the server certificate; may be repeated\n"
     "  --cert FILE         your own server certificate, PEM, followed by its intermediates\n"
     "  --key FILE          the private key of --cert, PEM\n"
-    "  --hub NAME          hub for enrollments that have none (default " DEFAULT_HUB "); may be repeated: the\n"
+    "  --hub NAME          hub for enrollments that have none (default " DEFAULT_HUB
+    "); may be repeated: the\n"
     "                      devices are then spread over them\n"
     "  --webhook-ca FILE   CA certificates that webhooks are verified with, PEM (default: the system's)\n"
     "  --webhook-timeout S seconds that a webhook may take, 1..300 (default 5)\n"
@@ -62,7 +64,8 @@ static const char help[] =
     "Clients trust STATE/ca.pem.\n";
 
 typedef struct serve_options {
-    const char *dir, *bind, *cert, *key, *webhook_ca, *webhook_timeout, *retry_after, *assign_after, *connect_timeout, *log_level;
+    const char *dir, *bind, *cert, *key, *webhook_ca, *webhook_timeout, *retry_after, *assign_after,
+        *connect_timeout, *log_level;
     const char *names[DPS_TLS_NAMES_MAX];
     size_t name_count;
     const char *hubs[DPS_HUBS_MAX];
@@ -96,7 +99,8 @@ static int check_options(const dps_cmd *cmd, serve_options *o)
     unsigned char address[16];
     o->retry_after_s = RETRY_AFTER_S;
     o->webhook_timeout_s = DPS_WEBHOOK_TIMEOUT_S;
-    if (o->webhook_timeout != NULL && !dps_cmd_number(o->webhook_timeout, 1, SECONDS_MAX, &o->webhook_timeout_s))
+    if (o->webhook_timeout != NULL &&
+        !dps_cmd_number(o->webhook_timeout, 1, SECONDS_MAX, &o->webhook_timeout_s))
         return dps_cmd_usage(cmd, "--webhook-timeout \"%s\" is not a number of 1..300", o->webhook_timeout);
     if (o->webhook_ca != NULL && access(o->webhook_ca, R_OK) != 0)
         return dps_cmd_usage(cmd, "--webhook-ca \"%s\" cannot be read", o->webhook_ca);
@@ -190,8 +194,8 @@ static dps_faults *new_faults(const dps_state *state)
     return dps_state_path(state, DPS_FAULTS_NAME, path, NULL) ? dps_faults_new(path) : NULL;
 }
 
-static bool new_webhook(const serve_options *o, const dps_state *state, const dps_hubs *hubs, dps_webhook **ret_webhook,
-                        dps_fail *fail)
+static bool new_webhook(const serve_options *o, const dps_state *state, const dps_hubs *hubs,
+                        dps_webhook **ret_webhook, dps_fail *fail)
 {
     char path[DPS_PATH_LEN];
     const dps_webhook_config config = {
@@ -200,7 +204,8 @@ static bool new_webhook(const serve_options *o, const dps_state *state, const dp
         .ca = o->webhook_ca,
         .timeout_s = (unsigned)o->webhook_timeout_s,
     };
-    return dps_state_path(state, DPS_DATABASE_NAME, path, fail) && dps_webhook_new(&config, ret_webhook, fail);
+    return dps_state_path(state, DPS_DATABASE_NAME, path, fail) &&
+           dps_webhook_new(&config, ret_webhook, fail);
 }
 
 static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
@@ -244,7 +249,8 @@ static bool serve(const serve_options *o, dps_state *state, dps_fail *fail)
         .connect_timeout_s = (unsigned)o->connect_timeout_s,
     };
     memcpy(server_config.ports, o->port_numbers, sizeof(server_config.ports));
-    if (!dps_server_new(service, &hub, &server_config, &server, fail) || !announce(service, server, o, tls, fail))
+    if (!dps_server_new(service, &hub, &server_config, &server, fail) ||
+        !announce(service, server, o, tls, fail))
         goto out;
     for (size_t i = 0; dps_transports[i] != NULL; i++) {
         if (dps_server_port(server, i) >= 0)

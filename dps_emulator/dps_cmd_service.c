@@ -33,7 +33,8 @@ static bool write_connection(const char *host, const dps_service_key *key, bool 
     char *encoded = dps_base64_encode(from->bytes, from->len);
     if (encoded == NULL)
         return dps_fail_set(fail, DPS_EXIT_FAILED, "out of memory");
-    snprintf(text, sizeof(text), "HostName=%s;SharedAccessKeyName=%s;SharedAccessKey=%s", host, key->name, encoded);
+    snprintf(text, sizeof(text), "HostName=%s;SharedAccessKeyName=%s;SharedAccessKey=%s", host, key->name,
+             encoded);
     OPENSSL_cleanse(encoded, strlen(encoded));
     free(encoded);
     bool ok = dps_file_write_secret(out, text, fail);
@@ -98,8 +99,9 @@ static bool store_failed(const dps_store *store, const char *name, dps_store_res
     case DPS_STORE_OK:
         return true;
     case DPS_STORE_NOT_FOUND:
-        return dps_fail_set(fail, DPS_EXIT_NOT_FOUND,
-                            "there is no certificate \"%s\"; \"keynym-dps certificate list\" shows what there is", name);
+        return dps_fail_set(
+            fail, DPS_EXIT_NOT_FOUND,
+            "there is no certificate \"%s\"; \"keynym-dps certificate list\" shows what there is", name);
     case DPS_STORE_CONFLICT:
         return dps_fail_set(fail, DPS_EXIT_CONFLICT,
                             "the certificate \"%s\" exists; delete it first, or take another --id", name);
@@ -147,8 +149,8 @@ static bool act_code(dps_store *store, const certificate_options *o, dps_fail *f
     dps_ca ca;
     if (!store_failed(store, o->id, dps_store_ca_get(store, o->id, &ca), fail))
         return false;
-    bool ok = dps_ca_new_code(&ca) || dps_fail_set(fail, DPS_EXIT_FAILED,
-                                                   "OpenSSL gives no random numbers; check its configuration");
+    bool ok = dps_ca_new_code(&ca) ||
+              dps_fail_set(fail, DPS_EXIT_FAILED, "OpenSSL gives no random numbers; check its configuration");
     ok = ok && store_failed(store, o->id, dps_store_ca_save(store, &ca, ""), fail);
     if (ok)
         puts(ca.code);
@@ -166,7 +168,8 @@ static bool act_verify(dps_store *store, const certificate_options *o, dps_fail 
     if (ok) {
         const char *problem = dps_ca_verify(&ca, file.bytes, file.len);
         ok = problem == NULL ||
-             dps_fail_set(fail, DPS_EXIT_FAILED, "\"%s\": %s; \"certificate code\" gives a new code", o->file, problem);
+             dps_fail_set(fail, DPS_EXIT_FAILED, "\"%s\": %s; \"certificate code\" gives a new code", o->file,
+                          problem);
         ok = ok && store_failed(store, o->id, dps_store_ca_save(store, &ca, ""), fail);
         dps_ca_clear(&ca);
     }
@@ -200,8 +203,10 @@ static const struct {
     bool (*act)(dps_store *store, const certificate_options *o, dps_fail *fail);
     bool needs_id, needs_file;
 } actions[] = {
-    {&dps_cmd_certificate_add, act_add, true, true},       {&dps_cmd_certificate_list, act_list, false, false},
-    {&dps_cmd_certificate_delete, act_delete, true, false}, {&dps_cmd_certificate_code, act_code, true, false},
+    {&dps_cmd_certificate_add, act_add, true, true},
+    {&dps_cmd_certificate_list, act_list, false, false},
+    {&dps_cmd_certificate_delete, act_delete, true, false},
+    {&dps_cmd_certificate_code, act_code, true, false},
     {&dps_cmd_certificate_verify, act_verify, true, true},
 };
 
@@ -276,7 +281,8 @@ const dps_cmd dps_cmd_certificate_code = {
     .summary = "ask for the code that proves possession of a CA key",
     .help = "certificate code --dir STATE --id NAME\n"
             "\n"
-            "Prints a new verification code. Sign a certificate that has it as common name with the CA's key, and\n"
+            "Prints a new verification code. Sign a certificate that has it as common name with the CA's "
+            "key, and\n"
             "give it to \"certificate verify\". Until then the CA certificate is not verified.\n"
             "\n"
             "  --dir STATE   state folder\n"

@@ -16,13 +16,13 @@
 #include "dps_text.h"
 
 enum {
-    DPS_HUBS_MAX = 32,          /* hubs of one enrollment, and of the service */
-    DPS_KEY_MIN = 16,           /* bytes of a symmetric key, as the service asks */
-    DPS_KEY_MAX = 64,           /* the same */
-    DPS_KEY_SIZE = 32,          /* bytes of the keys that we make */
-    DPS_DEVICE_KEYS = 2,        /* primary and secondary */
-    DPS_TPM_PUBLIC_MAX = 1024,  /* bytes of a TPM2B_PUBLIC */
-    DPS_URL_LEN = 512,          /* webhook URL and NUL */
+    DPS_HUBS_MAX = 32,            /* hubs of one enrollment, and of the service */
+    DPS_KEY_MIN = 16,             /* bytes of a symmetric key, as the service asks */
+    DPS_KEY_MAX = 64,             /* the same */
+    DPS_KEY_SIZE = 32,            /* bytes of the keys that we make */
+    DPS_DEVICE_KEYS = 2,          /* primary and secondary */
+    DPS_TPM_PUBLIC_MAX = 1024,    /* bytes of a TPM2B_PUBLIC */
+    DPS_URL_LEN = 512,            /* webhook URL and NUL */
     DPS_DOCUMENT_MAX = 16 * 1024, /* bytes of an initial twin, or of optional device information */
 };
 
@@ -32,7 +32,7 @@ typedef enum dps_attestation {
     DPS_ATTEST_X509_REFERENCE, /* groups: names of CA certificates whose possession was proved */
     DPS_ATTEST_X509_CLIENT,    /* individual: the device's own certificates */
     DPS_ATTEST_SYMMETRIC,      /* keys; for groups those from which the devices' keys are derived */
-    DPS_ATTEST_TPM,            /* individual: endorsement key, storage root key (may be empty); TPM2B_PUBLIC */
+    DPS_ATTEST_TPM, /* individual: endorsement key, storage root key (may be empty); TPM2B_PUBLIC */
     DPS_ATTEST_COUNT,
 } dps_attestation;
 
@@ -57,12 +57,12 @@ typedef struct dps_enrollment {
     bool update_hub;   /* reprovisionPolicy.updateHubAssignment */
     bool migrate_data; /* reprovisionPolicy.migrateDeviceData */
     dps_allocation allocation;
-    char hub[DPS_HUB_LEN];           /* iotHubHostName; may be empty */
-    char *hubs;                      /* iotHubs: names separated by one space; NULL: all of the service */
-    char webhook_url[DPS_URL_LEN];   /* only with DPS_ALLOCATE_CUSTOM */
+    char hub[DPS_HUB_LEN];         /* iotHubHostName; may be empty */
+    char *hubs;                    /* iotHubs: names separated by one space; NULL: all of the service */
+    char webhook_url[DPS_URL_LEN]; /* only with DPS_ALLOCATE_CUSTOM */
     char webhook_api_version[32];
-    char *initial_twin;              /* JSON text, or NULL */
-    char *device_information;        /* JSON text, or NULL */
+    char *initial_twin;       /* JSON text, or NULL */
+    char *device_information; /* JSON text, or NULL */
     char etag[DPS_ETAG_LEN];
     int64_t created_ms;
     int64_t updated_ms;

@@ -141,7 +141,8 @@ static bool take_x509(parsing *p, const cJSON *x509)
     const cJSON *client = member(x509, "clientCertificates");
     const cJSON *signing = member(x509, "signingCertificates");
     const cJSON *references = member(x509, "caReferences");
-    p->problem = "attestation.x509 must have exactly one of clientCertificates, signingCertificates, caReferences";
+    p->problem =
+        "attestation.x509 must have exactly one of clientCertificates, signingCertificates, caReferences";
     if ((client != NULL) + (signing != NULL) + (references != NULL) != 1)
         return false;
     p->problem = p->e.is_group ? "a group takes signingCertificates or caReferences, not clientCertificates"
@@ -266,7 +267,8 @@ static bool take_hubs(parsing *p)
         if (!cJSON_IsString(item) || !dps_host_valid(item->valuestring, true) ||
             strlen(item->valuestring) > DPS_HUB_MAX || count == DPS_HUBS_MAX)
             return false;
-        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", count++ > 0 ? " " : "", item->valuestring);
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", count++ > 0 ? " " : "",
+                                 item->valuestring);
     }
     return count == 0 || (p->e.hubs = strdup(text)) != NULL;
 }
@@ -276,11 +278,13 @@ static bool take_allocation(parsing *p)
     char name[32];
     const cJSON *custom = member(p->root, "customAllocationDefinition");
     p->problem = "allocationPolicy is not hashed, geoLatency, static or custom";
-    if (!take_text(p->root, "allocationPolicy", name, sizeof(name)) || !dps_allocation_parse(name, &p->e.allocation))
+    if (!take_text(p->root, "allocationPolicy", name, sizeof(name)) ||
+        !dps_allocation_parse(name, &p->e.allocation))
         return false;
     p->problem = "customAllocationDefinition is not an object with webhookUrl and apiVersion";
-    if (custom != NULL && (!take_text(custom, "webhookUrl", p->e.webhook_url, sizeof(p->e.webhook_url)) ||
-                           !take_text(custom, "apiVersion", p->e.webhook_api_version, sizeof(p->e.webhook_api_version))))
+    if (custom != NULL &&
+        (!take_text(custom, "webhookUrl", p->e.webhook_url, sizeof(p->e.webhook_url)) ||
+         !take_text(custom, "apiVersion", p->e.webhook_api_version, sizeof(p->e.webhook_api_version))))
         return false;
     p->problem = "allocationPolicy custom needs customAllocationDefinition.webhookUrl, an https URL";
     return p->e.allocation != DPS_ALLOCATE_CUSTOM ||
@@ -313,13 +317,15 @@ static bool take_policies(parsing *p)
 
 static bool take_ids(parsing *p)
 {
-    p->problem = p->e.is_group ? "enrollmentGroupId is missing or not valid" : "registrationId is missing or not valid";
+    p->problem = p->e.is_group ? "enrollmentGroupId is missing or not valid"
+                               : "registrationId is missing or not valid";
     if (!take_text(p->root, dps_enrollment_id_member(p->e.is_group), p->e.id, sizeof(p->e.id)) ||
         dps_id_check(dps_span_of(p->e.id)) != DPS_ID_OK)
         return false;
     p->problem = "deviceId is not valid";
-    return p->e.is_group || (take_text(p->root, "deviceId", p->e.device_id, sizeof(p->e.device_id)) &&
-                             (p->e.device_id[0] == '\0' || dps_id_check(dps_span_of(p->e.device_id)) == DPS_ID_OK));
+    return p->e.is_group ||
+           (take_text(p->root, "deviceId", p->e.device_id, sizeof(p->e.device_id)) &&
+            (p->e.device_id[0] == '\0' || dps_id_check(dps_span_of(p->e.device_id)) == DPS_ID_OK));
 }
 
 bool dps_enrollment_from_json(const cJSON *object, bool is_group, const dps_enrollment *before,
@@ -327,8 +333,8 @@ bool dps_enrollment_from_json(const cJSON *object, bool is_group, const dps_enro
 {
     parsing p = {.root = object, .before = before, .e = {.is_group = is_group}};
     p.problem = "the enrollment is not a JSON object";
-    if (cJSON_IsObject(object) && take_ids(&p) && take_attestation(&p) && take_hubs(&p) && take_allocation(&p) &&
-        take_policies(&p)) {
+    if (cJSON_IsObject(object) && take_ids(&p) && take_attestation(&p) && take_hubs(&p) &&
+        take_allocation(&p) && take_policies(&p)) {
         *ret_enrollment = p.e;
         return true;
     }
@@ -458,7 +464,8 @@ static bool add_policies(cJSON *root, const dps_enrollment *e)
     cJSON *reprovision = cJSON_AddObjectToObject(root, "reprovisionPolicy");
     if (cJSON_AddBoolToObject(reprovision, "updateHubAssignment", e->update_hub) == NULL ||
         cJSON_AddBoolToObject(reprovision, "migrateDeviceData", e->migrate_data) == NULL ||
-        (e->allocation != DPS_ALLOCATE_DEFAULT && !text(root, "allocationPolicy", dps_allocation_name(e->allocation))) ||
+        (e->allocation != DPS_ALLOCATE_DEFAULT &&
+         !text(root, "allocationPolicy", dps_allocation_name(e->allocation))) ||
         !add_hubs(root, e))
         return false;
     if (e->webhook_url[0] == '\0')
@@ -492,20 +499,22 @@ cJSON *dps_enrollment_to_json(const dps_enrollment *e, const dps_registration *r
     dps_time_format(e->created_ms, created);
     dps_time_format(e->updated_ms, updated);
     snprintf(etag, sizeof(etag), "\"%s\"", e->etag); /* with its quotes, as the service has it */
-    bool ok = text(root, dps_enrollment_id_member(e->is_group), e->id) &&
-              (e->device_id[0] == '\0' || text(root, "deviceId", e->device_id)) &&
-              (registration == NULL ||
-               add(root, "registrationState",
-                   dps_json_registration(registration, dps_registration_status(registration, dps_time_now_ms())))) &&
-              add(root, "attestation", mechanism(e, false)) &&
-              (capabilities = cJSON_AddObjectToObject(root, "capabilities")) != NULL &&
-              cJSON_AddBoolToObject(capabilities, "iotEdge", e->iot_edge) != NULL &&
-              (e->initial_twin == NULL || cJSON_AddRawToObject(root, "initialTwin", e->initial_twin) != NULL) &&
-              text(root, "etag", etag) && text(root, "provisioningStatus", e->enabled ? "enabled" : "disabled") &&
-              add_policies(root, e) && text(root, "createdDateTimeUtc", created) &&
-              text(root, "lastUpdatedDateTimeUtc", updated) &&
-              (e->device_information == NULL ||
-               cJSON_AddRawToObject(root, "optionalDeviceInformation", e->device_information) != NULL);
+    bool ok =
+        text(root, dps_enrollment_id_member(e->is_group), e->id) &&
+        (e->device_id[0] == '\0' || text(root, "deviceId", e->device_id)) &&
+        (registration == NULL ||
+         add(root, "registrationState",
+             dps_json_registration(registration,
+                                   dps_registration_status(registration, dps_time_now_ms())))) &&
+        add(root, "attestation", mechanism(e, false)) &&
+        (capabilities = cJSON_AddObjectToObject(root, "capabilities")) != NULL &&
+        cJSON_AddBoolToObject(capabilities, "iotEdge", e->iot_edge) != NULL &&
+        (e->initial_twin == NULL || cJSON_AddRawToObject(root, "initialTwin", e->initial_twin) != NULL) &&
+        text(root, "etag", etag) && text(root, "provisioningStatus", e->enabled ? "enabled" : "disabled") &&
+        add_policies(root, e) && text(root, "createdDateTimeUtc", created) &&
+        text(root, "lastUpdatedDateTimeUtc", updated) &&
+        (e->device_information == NULL ||
+         cJSON_AddRawToObject(root, "optionalDeviceInformation", e->device_information) != NULL);
     if (ok)
         return root;
     cJSON_Delete(root);

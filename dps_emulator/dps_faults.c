@@ -22,20 +22,16 @@ struct dps_faults {
 };
 
 static const char *const kind_names[DPS_FAULT_KINDS] = {
-    [DPS_FAULT_THROTTLE] = "throttle",
-    [DPS_FAULT_ERROR] = "error",
-    [DPS_FAULT_DROP] = "drop",
-    [DPS_FAULT_DELAY] = "delay",
-    [DPS_FAULT_MALFORMED] = "malformed",
-    [DPS_FAULT_FAIL] = "fail",
-    [DPS_FAULT_STUCK] = "stuck",
-    [DPS_FAULT_CERTIFICATE] = "wrong-certificate",
+    [DPS_FAULT_THROTTLE] = "throttle",   [DPS_FAULT_ERROR] = "error",
+    [DPS_FAULT_DROP] = "drop",           [DPS_FAULT_DELAY] = "delay",
+    [DPS_FAULT_MALFORMED] = "malformed", [DPS_FAULT_FAIL] = "fail",
+    [DPS_FAULT_STUCK] = "stuck",         [DPS_FAULT_CERTIFICATE] = "wrong-certificate",
     [DPS_FAULT_CLOCK] = "clock-skew",
 };
 
 static const char *const step_names[DPS_STEPS] = {
-    [DPS_STEP_REQUEST] = "request",   [DPS_STEP_CONNECT] = "connect",   [DPS_STEP_HANDSHAKE] = "handshake",
-    [DPS_STEP_ADMIT] = "admit",       [DPS_STEP_REGISTER] = "register", [DPS_STEP_STATUS] = "status",
+    [DPS_STEP_REQUEST] = "request", [DPS_STEP_CONNECT] = "connect",   [DPS_STEP_HANDSHAKE] = "handshake",
+    [DPS_STEP_ADMIT] = "admit",     [DPS_STEP_REGISTER] = "register", [DPS_STEP_STATUS] = "status",
     [DPS_STEP_SERVICE] = "service",
 };
 
@@ -129,7 +125,8 @@ static const char *take_member(const cJSON *item, dps_fault_rule *rule)
 /* What a kind needs, and where it can happen. NULL: fine. */
 static const char *check_rule(const dps_fault_rule *rule)
 {
-    bool request = rule->step == DPS_STEP_REQUEST || rule->step == DPS_STEP_REGISTER || rule->step == DPS_STEP_STATUS;
+    bool request =
+        rule->step == DPS_STEP_REQUEST || rule->step == DPS_STEP_REGISTER || rule->step == DPS_STEP_STATUS;
     switch (rule->kind) {
     case DPS_FAULT_DROP:
         return rule->after && !request ? "after belongs to the steps request, register and status" : NULL;
@@ -149,7 +146,8 @@ static const char *check_rule(const dps_fault_rule *rule)
     case DPS_FAULT_STUCK:
         return request ? NULL : "this kind belongs to the steps request, register and status";
     case DPS_FAULT_CERTIFICATE:
-        return rule->registration_id[0] != '\0' ? "the registration id is not known before the handshake" : NULL;
+        return rule->registration_id[0] != '\0' ? "the registration id is not known before the handshake"
+                                                : NULL;
     case DPS_FAULT_CLOCK:
         return rule->skew_s == 0 ? "skewS is missing" : NULL;
     case DPS_FAULT_KINDS:
@@ -166,7 +164,8 @@ static const char *take_rule(const cJSON *object, dps_fault_rule *rule)
     if (!cJSON_IsObject(object))
         return "it is not an object";
     if (!find_name(cJSON_GetObjectItemCaseSensitive(object, "kind"), kind_names, DPS_FAULT_KINDS, &kind))
-        return "kind is not throttle, error, drop, delay, malformed, fail, stuck, wrong-certificate or clock-skew";
+        return "kind is not throttle, error, drop, delay, malformed, fail, stuck, wrong-certificate or "
+               "clock-skew";
     rule->kind = (dps_fault_kind)kind;
     rule->status = 500;
     rule->retry_after_s = rule->kind == DPS_FAULT_THROTTLE ? 5 : 0;
@@ -189,7 +188,8 @@ bool dps_faults_parse(dps_span text, dps_fault_rule rules[DPS_FAULTS_MAX], size_
     size_t count = 0;
     bool ok = cJSON_IsArray(list);
     if (!ok)
-        dps_fail_set(fail, DPS_EXIT_FAILED, "the faults are not a JSON object with an array \"faults\"; check the file");
+        dps_fail_set(fail, DPS_EXIT_FAILED,
+                     "the faults are not a JSON object with an array \"faults\"; check the file");
     cJSON_ArrayForEach(item, list)
     {
         problem = count == DPS_FAULTS_MAX ? "there are more than 64" : take_rule(item, &rules[count]);
@@ -327,10 +327,12 @@ static void add_to_plan(const dps_fault_rule *rule, dps_fault_plan *plan)
     case DPS_FAULT_KINDS:
         return;
     }
-    snprintf(plan->message, sizeof(plan->message), "%s", rule->message[0] != '\0' ? rule->message : "A fault on demand");
+    snprintf(plan->message, sizeof(plan->message), "%s",
+             rule->message[0] != '\0' ? rule->message : "A fault on demand");
 }
 
-void dps_faults_pick(dps_faults *faults, dps_fault_step step, dps_span registration_id, dps_fault_plan *ret_plan)
+void dps_faults_pick(dps_faults *faults, dps_fault_step step, dps_span registration_id,
+                     dps_fault_plan *ret_plan)
 {
     *ret_plan = (dps_fault_plan){0};
     dps_faults_refresh(faults);

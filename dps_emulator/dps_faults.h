@@ -3,7 +3,8 @@
  * Errors:    the parser gives a sentence with the number of the rule; a file that cannot be read or parsed is
  * logged, and the rules from before stay.
  * Threads:   one dps_faults is for one thread.
- * Spec:      faults on demand: STATE/faults.json, {"faults":[rule,...]}, read again whenever it changes. A rule is
+ * Spec:      faults on demand: STATE/faults.json, {"faults":[rule,...]}, read again whenever it changes. A
+ * rule is
  * {"kind","step","registrationId","percent","count","after","status","retryAfterS","delayMs","errorCode","message",
  * "skewS","certificate"}; docs/dps-service.md says what each does. */
 #ifndef DPS_FAULTS_H
@@ -15,8 +16,8 @@
 #include "dps_store.h"
 
 enum {
-    DPS_FAULTS_MAX = 64,              /* rules */
-    DPS_FAULTS_FILE_MAX = 64 * 1024,  /* bytes */
+    DPS_FAULTS_MAX = 64,             /* rules */
+    DPS_FAULTS_FILE_MAX = 64 * 1024, /* bytes */
     DPS_FAULT_DELAY_MAX_MS = 600000,
     DPS_FAULT_SKEW_MAX_S = 10 * 366 * 24 * 3600,
 };
@@ -37,8 +38,8 @@ typedef enum dps_fault_kind {
 } dps_fault_kind;
 
 typedef enum dps_fault_step {
-    DPS_STEP_REQUEST, /* of a rule: register and status */
-    DPS_STEP_CONNECT, /* the TCP connection, before TLS */
+    DPS_STEP_REQUEST,   /* of a rule: register and status */
+    DPS_STEP_CONNECT,   /* the TCP connection, before TLS */
     DPS_STEP_HANDSHAKE, /* TLS is done, nothing is read */
     DPS_STEP_ADMIT,     /* authentication at connect: MQTT CONNECT with a password, SASL */
     DPS_STEP_REGISTER,
@@ -93,7 +94,8 @@ void dps_faults_free(dps_faults **faults);
 /* Looks at the file, and sets the served clock. Both functions below do it, too. @faults may be NULL. */
 void dps_faults_refresh(dps_faults *faults);
 /* What the rules do to this step; counts them. @registration_id is empty where it is not known. */
-void dps_faults_pick(dps_faults *faults, dps_fault_step step, dps_span registration_id, dps_fault_plan *ret_plan);
+void dps_faults_pick(dps_faults *faults, dps_fault_step step, dps_span registration_id,
+                     dps_fault_plan *ret_plan);
 /* Whether this connection gets a wrong certificate, and which. */
 DPS_MUST_CHECK bool dps_faults_certificate(dps_faults *faults, dps_wrong_certificate *ret_kind);
 

@@ -27,11 +27,12 @@ bool dps_file_read(const char *path, size_t max, dps_blob *ret_bytes, dps_fail *
     dps_blob blob = {0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return dps_fail_set(fail, DPS_EXIT_FAILED, "cannot read \"%s\": %s; check the path and its rights", path,
-                            strerror(errno));
+        return dps_fail_set(fail, DPS_EXIT_FAILED, "cannot read \"%s\": %s; check the path and its rights",
+                            path, strerror(errno));
     bool ok = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 && (size_t)st.st_size <= max;
     if (!ok)
-        dps_fail_set(fail, DPS_EXIT_FAILED, "\"%s\" is not a file of 1 to %zu bytes; check the path", path, max);
+        dps_fail_set(fail, DPS_EXIT_FAILED, "\"%s\" is not a file of 1 to %zu bytes; check the path", path,
+                     max);
     if (ok) {
         blob.len = (size_t)st.st_size;
         blob.bytes = malloc(blob.len);
@@ -71,8 +72,8 @@ bool dps_file_read_base64(const char *path, size_t min, size_t max, dps_blob *re
     }
     dps_blob_clear(&decoded);
     return dps_fail_set(fail, DPS_EXIT_FAILED,
-                        "\"%s\" does not hold the base64 of %zu to %zu bytes on one line; check the file", path, min,
-                        max);
+                        "\"%s\" does not hold the base64 of %zu to %zu bytes on one line; check the file",
+                        path, min, max);
 }
 
 bool dps_file_write_secret(const char *path, const char *text, dps_fail *fail)
@@ -94,5 +95,6 @@ bool dps_file_write_secret(const char *path, const char *text, dps_fail *fail)
     if (ok)
         return true;
     unlink(path);
-    return dps_fail_set(fail, DPS_EXIT_FAILED, "cannot write \"%s\": %s; check the space", path, strerror(errno));
+    return dps_fail_set(fail, DPS_EXIT_FAILED, "cannot write \"%s\": %s; check the space", path,
+                        strerror(errno));
 }

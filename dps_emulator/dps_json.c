@@ -190,8 +190,9 @@ static bool add_attestation(cJSON *state, const dps_registration *r, const dps_c
     case DPS_ATTEST_X509_REFERENCE:
     case DPS_ATTEST_X509_CLIENT:
         return add(object, "certificateInfo", dps_json_cert_info(leaf)) &&
-               (r->group_id[0] == '\0' || (add_text(object, "enrollmentGroupId", r->group_id) &&
-                                            add(object, "signingCertificateInfo", dps_json_cert_info(signing))));
+               (r->group_id[0] == '\0' ||
+                (add_text(object, "enrollmentGroupId", r->group_id) &&
+                 add(object, "signingCertificateInfo", dps_json_cert_info(signing))));
     case DPS_ATTEST_SYMMETRIC:
         return r->group_id[0] == '\0' || add_text(object, "enrollmentGroupId", r->group_id);
     case DPS_ATTEST_TPM:
@@ -212,7 +213,8 @@ static bool add_state(cJSON *state, const dps_registration *r, const char *statu
     dps_time_format(r->created_ms, created);
     dps_time_format(r->updated_ms, updated);
     return add_text(state, "registrationId", r->id) && add_text(state, "createdDateTimeUtc", created) &&
-           (!assigned || (add_text(state, "assignedHub", r->hub) && add_text(state, "deviceId", r->device_id))) &&
+           (!assigned ||
+            (add_text(state, "assignedHub", r->hub) && add_text(state, "deviceId", r->device_id))) &&
            add_text(state, "status", status) && (!assigned || add_text(state, "substatus", r->substatus)) &&
            (!failed || (cJSON_AddNumberToObject(state, "errorCode", r->error_code) != NULL &&
                         add_text(state, "errorMessage", r->error_message))) &&
@@ -220,8 +222,8 @@ static bool add_state(cJSON *state, const dps_registration *r, const char *statu
            cJSON_AddRawToObject(state, "payload", payload != NULL ? payload : "{}") != NULL;
 }
 
-char *dps_json_operation(const char *operation_id, const dps_registration *registration, const dps_cert_info *leaf,
-                         const dps_cert_info *signing)
+char *dps_json_operation(const char *operation_id, const dps_registration *registration,
+                         const dps_cert_info *leaf, const dps_cert_info *signing)
 {
     const char *status = registration->outcome == DPS_OUTCOME_FAILED ? "failed" : "assigned";
     cJSON *root = cJSON_CreateObject();

@@ -49,7 +49,8 @@ DPS_MUST_CHECK char *dps_json_error(int error_code, const char *message, int64_t
  * commands. */
 DPS_MUST_CHECK struct cJSON *dps_json_cert_info(const dps_cert_info *info);
 
-/* Any JSON, with nothing behind it: NULL with a constant sentence when it is none, is not UTF-8, or has a NUL. */
+/* Any JSON, with nothing behind it: NULL with a constant sentence when it is none, is not UTF-8, or has a
+ * NUL. */
 DPS_MUST_CHECK struct cJSON *dps_json_parse(dps_span text, const char **ret_problem);
 
 /* Prints on one line and deletes @root (may be NULL: returns NULL). */

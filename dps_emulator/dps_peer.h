@@ -18,8 +18,8 @@ enum {
     DPS_ADDRESS_LEN = 64,
 };
 
-/* What a fault on demand does to a connection, whatever it carries. Whoever answers sets it, and whoever carries
- * obeys. */
+/* What a fault on demand does to a connection, whatever it carries. Whoever answers sets it, and whoever
+ * carries obeys. */
 typedef struct dps_gate {
     bool drop;         /* close at once, send nothing more */
     unsigned delay_ms; /* send nothing for so long; the carrier takes it over and sets it to 0 */

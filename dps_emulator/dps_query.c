@@ -61,8 +61,8 @@ typedef struct parser {
 
 static bool is_name(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
-           c == '$';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == '$';
 }
 
 static void take(parser *p, token_kind kind, size_t n)
@@ -335,7 +335,8 @@ static const cJSON *child(const cJSON *object, dps_span name)
     const cJSON *item = NULL;
     cJSON_ArrayForEach(item, object)
     {
-        if (item->string != NULL && dps_text_equal_nocase(item->string, strlen(item->string), name.at, name.len))
+        if (item->string != NULL &&
+            dps_text_equal_nocase(item->string, strlen(item->string), name.at, name.len))
             return item;
     }
     return NULL;

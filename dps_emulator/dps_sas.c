@@ -142,8 +142,8 @@ bool dps_sas_signed_by(const dps_sas *sas, const void *key, size_t key_len)
     text[n++] = '\n';
     memcpy(text + n, sas->expiry.at, sas->expiry.len);
     n += sas->expiry.len;
-    bool ok = dps_hmac_sha256(key, key_len, text, n, mac) &&
-              CRYPTO_memcmp(mac, sas->signature, sizeof(mac)) == 0;
+    bool ok =
+        dps_hmac_sha256(key, key_len, text, n, mac) && CRYPTO_memcmp(mac, sas->signature, sizeof(mac)) == 0;
     OPENSSL_cleanse(mac, sizeof(mac));
     return ok;
 }
@@ -167,5 +167,6 @@ const char *dps_sas_verdict_text(dps_sas_verdict verdict)
 
 bool dps_sas_derive(const dps_blob *group_key, dps_span registration_id, uint8_t ret_key[DPS_HMAC_SIZE])
 {
-    return dps_hmac_sha256(group_key->bytes, group_key->len, registration_id.at, registration_id.len, ret_key);
+    return dps_hmac_sha256(group_key->bytes, group_key->len, registration_id.at, registration_id.len,
+                           ret_key);
 }

@@ -2,8 +2,8 @@
  * Ownership: a parsed token points into its text.
  * Errors:    a dps_sas_verdict; its text is a sentence for the device and tells nothing about keys.
  * Threads:   pure functions.
- * Spec:      SharedAccessSignature sr=<URI>&sig=<base64 HMAC-SHA256>&se=<expiry>[&skn=<policy>], fields in any
- * order, each once. What is signed is sr as it was sent, a line feed, and se; what sr names is compared
+ * Spec:      SharedAccessSignature sr=<URI>&sig=<base64 HMAC-SHA256>&se=<expiry>[&skn=<policy>], fields in
+ * any order, each once. What is signed is sr as it was sent, a line feed, and se; what sr names is compared
  * after percent-decoding, without case. */
 #ifndef DPS_SAS_H
 #define DPS_SAS_H

@@ -155,7 +155,8 @@ static bool check_request(const dps_service *service, const dps_request *request
         return false;
     }
     if (!dps_span_is(request->id_scope, service->id_scope)) {
-        decide(ret_decision, DPS_ERR_UNAUTHORIZED, "Unauthorized: the ID scope is not the one of this service");
+        decide(ret_decision, DPS_ERR_UNAUTHORIZED,
+               "Unauthorized: the ID scope is not the one of this service");
         return false;
     }
     return true;
@@ -178,7 +179,7 @@ static bool judge(dps_service *service, const dps_peer *peer, const dps_request 
 }
 
 static bool admit(dps_service *service, const dps_peer *peer, const dps_request *request,
-                       dps_response *ret_response)
+                  dps_response *ret_response)
 {
     dps_decision decision;
     if (request->sas.len == 0)
@@ -247,8 +248,8 @@ static const char *check_tpm_keys(const dps_enrollment *e, const dps_blob *endor
     return NULL;
 }
 
-/* The nonce for the TPM that an enrollment names; @problem is NULL and @error DPS_ERR_INTERNAL when that failed
- * for a reason of ours. */
+/* The nonce for the TPM that an enrollment names; @problem is NULL and @error DPS_ERR_INTERNAL when that
+ * failed for a reason of ours. */
 static bool challenge(dps_service *service, const dps_enrollment *e, const dps_blob *endorsement_key,
                       const dps_blob *storage_root_key, dps_blob *ret_challenge, dps_error *ret_error,
                       const char **ret_problem)
@@ -323,8 +324,8 @@ static void answer_tpm(dps_service *service, const dps_peer *peer, const dps_req
         dps_service_reject(service, error, problem, ret_response);
         return;
     }
-    if (dps_service_tpm_challenge(service, peer, request, &body.endorsement_key, &body.storage_root_key, &blob,
-                                  ret_response))
+    if (dps_service_tpm_challenge(service, peer, request, &body.endorsement_key, &body.storage_root_key,
+                                  &blob, ret_response))
         *ret_response = (dps_response){.status = 401, .body = dps_json_challenge(&blob)};
     dps_blob_clear(&blob);
     dps_register_body_clear(&body);
@@ -365,18 +366,20 @@ static void register_device(dps_service *service, const dps_peer *peer, const dp
     const char *problem = NULL;
     dps_registration registration;
     if (!dps_json_parse_register(request->body, &body, &error, &problem)) {
-        dps_log(DPS_LOG_WARN, "%s: registration id \"%s\": %s", peer->address, request->registration_id.at, problem);
+        dps_log(DPS_LOG_WARN, "%s: registration id \"%s\": %s", peer->address, request->registration_id.at,
+                problem);
         dps_service_reject(service, error, problem, ret_response);
         return;
     }
     bool is_tpm = decision->enrollment->attestation == DPS_ATTEST_TPM;
     if (body.registration_id[0] != '\0' &&
-        !dps_text_equal_nocase(body.registration_id, strlen(body.registration_id), request->registration_id.at,
-                               request->registration_id.len)) {
+        !dps_text_equal_nocase(body.registration_id, strlen(body.registration_id),
+                               request->registration_id.at, request->registration_id.len)) {
         dps_service_reject(service, DPS_ERR_INVALID_ARGUMENT,
                            "registrationId in the body is not the one of the connection", ret_response);
     } else if (body.has_tpm && !is_tpm) {
-        dps_service_reject(service, DPS_ERR_INVALID_ARGUMENT, "The enrollment is not for a TPM", ret_response);
+        dps_service_reject(service, DPS_ERR_INVALID_ARGUMENT, "The enrollment is not for a TPM",
+                           ret_response);
     } else if (!dps_assignment_prepare(&service->assignment, peer, request, decision, &registration)) {
         internal_error(service, "a registration cannot be prepared", ret_response);
     } else {
@@ -397,7 +400,7 @@ static bool wants_challenge(const dps_decision *decision, const dps_request *req
 }
 
 static void answer_register(dps_service *service, const dps_peer *peer, const dps_request *request,
-                          dps_response *ret_response)
+                            dps_response *ret_response)
 {
     char id[DPS_ID_LEN];
     dps_decision decision;
@@ -426,7 +429,7 @@ static char *operation_body(const char *operation_id, const dps_registration *re
 }
 
 static void answer_status(dps_service *service, const dps_peer *peer, const dps_request *request,
-                        dps_response *ret_response)
+                          dps_response *ret_response)
 {
     dps_decision decision;
     bool granted = judge(service, peer, request, true, &decision);
@@ -466,7 +469,8 @@ static void answer_status(dps_service *service, const dps_peer *peer, const dps_
     *ret_response = (dps_response){
         .status = ready ? 200 : 202,
         .retry_after_s = ready ? 0 : service->retry_after_s,
-        .body = ready ? operation_body(operation.id, &registration, signing) : dps_json_assigning(operation.id),
+        .body =
+            ready ? operation_body(operation.id, &registration, signing) : dps_json_assigning(operation.id),
     };
     if (!ready)
         memcpy(ret_response->operation_id, operation.id, sizeof(operation.id));
@@ -487,8 +491,8 @@ static void reject_on_demand(const dps_fault_plan *plan, dps_response *ret_respo
 }
 
 /* Picks the plan and sets the gate. False: answered. */
-static bool begin_on_demand(dps_service *service, const dps_peer *peer, dps_fault_step step, dps_span registration_id,
-                            dps_response *ret_response)
+static bool begin_on_demand(dps_service *service, const dps_peer *peer, dps_fault_step step,
+                            dps_span registration_id, dps_response *ret_response)
 {
     dps_fault_plan *plan = &service->plan;
     dps_faults_pick(service->faults, step, registration_id, plan);

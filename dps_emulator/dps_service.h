@@ -51,9 +51,9 @@ dps_store *dps_service_store(const dps_service *service);
 const dps_hubs *dps_service_hubs(const dps_service *service);
 dps_faults *dps_service_faults(const dps_service *service);
 
-/* For transports that authenticate when they connect: judges the registration id, the id scope and the SAS token
- * of @request, which has no body and may have no api-version. False: @ret_response says why. A device without a
- * token is admitted; its requests are judged. */
+/* For transports that authenticate when they connect: judges the registration id, the id scope and the SAS
+ * token of @request, which has no body and may have no api-version. False: @ret_response says why. A device
+ * without a token is admitted; its requests are judged. */
 DPS_MUST_CHECK bool dps_service_admit(dps_service *service, const dps_peer *peer, const dps_request *request,
                                       dps_response *ret_response);
 /* For SASL TPM: the activation blob that holds the key with which this TPM signs its token. Both keys are a

@@ -12,13 +12,16 @@
 
 enum { BUSY_TIMEOUT_MS = 5000 }; /* an admin command and the server write at the same time */
 
-#define ENROLLMENT_COLUMNS \
-    "is_group, id, attestation, primary_material, secondary_material, device_id, enabled, iot_edge, update_hub," \
-    " migrate_data, allocation, hub, hubs, webhook_url, webhook_api_version, initial_twin, device_information," \
+#define ENROLLMENT_COLUMNS                                                                                   \
+    "is_group, id, attestation, primary_material, secondary_material, device_id, enabled, iot_edge, "        \
+    "update_hub,"                                                                                            \
+    " migrate_data, allocation, hub, hubs, webhook_url, webhook_api_version, initial_twin, "                 \
+    "device_information,"                                                                                    \
     " etag, created_ms, updated_ms"
-#define REGISTRATION_COLUMNS \
-    "id, group_id, hub, substatus, etag, created_ms, updated_ms, ready_ms, payload, leaf, tls_version," \
-    " tls_cipher, tls_signature, api_version, client_version, transport, device_id, attestation, key_primary," \
+#define REGISTRATION_COLUMNS                                                                                 \
+    "id, group_id, hub, substatus, etag, created_ms, updated_ms, ready_ms, payload, leaf, tls_version,"      \
+    " tls_cipher, tls_signature, api_version, client_version, transport, device_id, attestation, "           \
+    "key_primary,"                                                                                           \
     " key_secondary, tpm_key, outcome, error_code, error_message, payload_out, initial_twin"
 
 const char *const dps_sql_texts[DPS_SQL_COUNT] = {
@@ -30,14 +33,17 @@ const char *const dps_sql_texts[DPS_SQL_COUNT] = {
         "INSERT INTO enrollments (" ENROLLMENT_COLUMNS ")"
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
     [DPS_SQL_ENROLLMENT_UPDATE] =
-        "UPDATE enrollments SET attestation = ?3, primary_material = ?4, secondary_material = ?5, device_id = ?6,"
+        "UPDATE enrollments SET attestation = ?3, primary_material = ?4, secondary_material = ?5, device_id "
+        "= ?6,"
         " enabled = ?7, iot_edge = ?8, update_hub = ?9, migrate_data = ?10, allocation = ?11, hub = ?12,"
-        " hubs = ?13, webhook_url = ?14, webhook_api_version = ?15, initial_twin = ?16, device_information = ?17,"
+        " hubs = ?13, webhook_url = ?14, webhook_api_version = ?15, initial_twin = ?16, device_information = "
+        "?17,"
         " etag = ?18, updated_ms = ?20 WHERE is_group = ?1 AND id = ?2 AND (?21 IS NULL OR etag = ?21)",
     /* ?3 is NULL where a certificate may have several enrollments */
     [DPS_SQL_ENROLLMENT_HOLDER] =
         "SELECT id FROM enrollments WHERE is_group = ?1 AND (id = ?2 COLLATE NOCASE OR (attestation = ?3"
-        " AND (primary_material IN (?4, ?5) OR secondary_material IN (?4, ?5)))) ORDER BY id <> ?2 COLLATE NOCASE"
+        " AND (primary_material IN (?4, ?5) OR secondary_material IN (?4, ?5)))) ORDER BY id <> ?2 COLLATE "
+        "NOCASE"
         " LIMIT 1 OFFSET ?6",
     [DPS_SQL_ENROLLMENT_GET] =
         "SELECT " ENROLLMENT_COLUMNS " FROM enrollments WHERE is_group = ?1 AND id = ?2",
@@ -47,17 +53,17 @@ const char *const dps_sql_texts[DPS_SQL_COUNT] = {
         "DELETE FROM enrollments WHERE is_group = ?1 AND id = ?2 AND (?3 IS NULL OR etag = ?3)",
     [DPS_SQL_ENROLLMENT_ENABLE] = "UPDATE enrollments SET enabled = ?3, etag = ?4, updated_ms = ?5"
                                   " WHERE is_group = ?1 AND id = ?2",
-    [DPS_SQL_REGISTRATION_SAVE] =
-        "INSERT OR REPLACE INTO registrations (" REGISTRATION_COLUMNS ")"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,"
-        " ?22, ?23, ?24, ?25, ?26)",
+    [DPS_SQL_REGISTRATION_SAVE] = "INSERT OR REPLACE INTO registrations (" REGISTRATION_COLUMNS ")"
+                                  " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, "
+                                  "?15, ?16, ?17, ?18, ?19, ?20, ?21,"
+                                  " ?22, ?23, ?24, ?25, ?26)",
     [DPS_SQL_REGISTRATION_GET] = "SELECT " REGISTRATION_COLUMNS " FROM registrations WHERE id = ?1",
-    [DPS_SQL_REGISTRATION_BY_DEVICE] = "SELECT " REGISTRATION_COLUMNS " FROM registrations"
-                                       " WHERE device_id = ?1 COLLATE NOCASE ORDER BY updated_ms DESC LIMIT 1",
+    [DPS_SQL_REGISTRATION_BY_DEVICE] =
+        "SELECT " REGISTRATION_COLUMNS " FROM registrations"
+        " WHERE device_id = ?1 COLLATE NOCASE ORDER BY updated_ms DESC LIMIT 1",
     [DPS_SQL_REGISTRATION_LIST] =
         "SELECT " REGISTRATION_COLUMNS " FROM registrations WHERE id > ?1 ORDER BY id",
-    [DPS_SQL_REGISTRATION_DELETE] =
-        "DELETE FROM registrations WHERE id = ?1 AND (?2 IS NULL OR etag = ?2)",
+    [DPS_SQL_REGISTRATION_DELETE] = "DELETE FROM registrations WHERE id = ?1 AND (?2 IS NULL OR etag = ?2)",
     [DPS_SQL_OPERATION_FORGET] = "DELETE FROM operations WHERE registration_id = ?1",
     [DPS_SQL_OPERATION_ADD] =
         "INSERT INTO operations (id, registration_id, created_ms, ready_ms) VALUES (?1, ?2, ?3, ?4)",
@@ -78,10 +84,12 @@ const char *const dps_sql_texts[DPS_SQL_COUNT] = {
     [DPS_SQL_REFUSAL_LIST] =
         "SELECT id, at_ms, error_code, message, leaf, tls_version, tls_cipher, tls_signature,"
         " api_version, client_version, transport FROM refusals ORDER BY id",
-    [DPS_SQL_CA_GET] = "SELECT name, certificate, verified, code, etag, created_ms, updated_ms FROM certificates"
-                       " WHERE name = ?1",
-    [DPS_SQL_CA_LIST] = "SELECT name, certificate, verified, code, etag, created_ms, updated_ms FROM certificates"
-                        " ORDER BY name",
+    [DPS_SQL_CA_GET] =
+        "SELECT name, certificate, verified, code, etag, created_ms, updated_ms FROM certificates"
+        " WHERE name = ?1",
+    [DPS_SQL_CA_LIST] =
+        "SELECT name, certificate, verified, code, etag, created_ms, updated_ms FROM certificates"
+        " ORDER BY name",
     [DPS_SQL_CA_SAVE] = "INSERT OR REPLACE INTO certificates VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [DPS_SQL_CA_DELETE] = "DELETE FROM certificates WHERE name = ?1 AND (?2 IS NULL OR etag = ?2)",
     [DPS_SQL_SERVICE_KEY_GET] = "SELECT name, primary_key, secondary_key FROM service_keys WHERE name = ?1",
@@ -240,7 +248,9 @@ bool dps_store_open(const char *path, bool create, dps_store **ret_store, dps_fa
     sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
     /* synchronous=NORMAL: with WAL a commit survives the end of the process; only a power cut may lose the
      * last. */
-    if (!exec(store, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA trusted_schema=OFF; PRAGMA secure_delete=ON;",
+    if (!exec(store,
+              "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA trusted_schema=OFF; PRAGMA "
+              "secure_delete=ON;",
               fail) ||
         !dps_store_migrate(store, fail) || !prepare_all(store, fail))
         goto failed;

@@ -2,8 +2,8 @@
  * Ownership: returned structs own their heap members: free them with the matching ..._clear(). The rest is
  * inside. Errors:    a dps_store_result; for DPS_STORE_FAILED dps_store_message() says why. Threads:   one
  * store is for one thread. Several processes may use one file at a time (SQLite WAL). Spec:      schema
- * version in PRAGMA user_version; see dps_store_schema.c. A write that returned DPS_STORE_OK survives the end of the
- * process at any point. */
+ * version in PRAGMA user_version; see dps_store_schema.c. A write that returned DPS_STORE_OK survives the end
+ * of the process at any point. */
 #ifndef DPS_STORE_H
 #define DPS_STORE_H
 
@@ -19,11 +19,11 @@
 #include "dps_text.h"
 
 enum {
-    DPS_STORE_OPERATIONS_MAX = 8,  /* newest operations that are kept per registration */
+    DPS_STORE_OPERATIONS_MAX = 8,   /* newest operations that are kept per registration */
     DPS_STORE_TPM_ROOTS_MAX = 4096, /* registration ids whose storage root key is remembered */
-    DPS_STORE_REFUSALS_MAX = 1000, /* registration ids for which the last refusal is kept */
+    DPS_STORE_REFUSALS_MAX = 1000,  /* registration ids for which the last refusal is kept */
     DPS_MESSAGE_LEN = 256,
-    DPS_CODE_LEN = 65,     /* verification code of a CA certificate and NUL */
+    DPS_CODE_LEN = 65, /* verification code of a CA certificate and NUL */
     DPS_KEY_NAME_LEN = 65,
     DPS_VERSION_LEN = 128, /* api-version and ClientVersion as shown; longer ones are cut */
 };
@@ -59,7 +59,7 @@ typedef enum dps_outcome {
 /* Zero-initialised it is a device that proved itself by X.509. The hub's side: @hub and @device_id name the
  * device there, @attestation says how it proves itself, with the certificate in @evidence or the @keys. */
 typedef struct dps_registration {
-    char id[DPS_ID_LEN]; /* in the spelling of the first registration */
+    char id[DPS_ID_LEN];       /* in the spelling of the first registration */
     char group_id[DPS_ID_LEN]; /* empty: an individual enrollment */
     char device_id[DPS_ID_LEN];
     char hub[DPS_HUB_LEN];
@@ -73,9 +73,9 @@ typedef struct dps_registration {
     char etag[DPS_ETAG_LEN];
     int64_t created_ms;
     int64_t updated_ms;
-    int64_t ready_ms; /* until then the status is "assigning" */
-    char *payload;    /* JSON text that the device sent, or NULL */
-    char *payload_out; /* JSON text for the device, from a webhook, or NULL */
+    int64_t ready_ms;   /* until then the status is "assigning" */
+    char *payload;      /* JSON text that the device sent, or NULL */
+    char *payload_out;  /* JSON text for the device, from a webhook, or NULL */
     char *initial_twin; /* JSON text {"tags","properties":{"desired"}}, or NULL */
     dps_evidence evidence;
 } dps_registration;
@@ -98,9 +98,9 @@ typedef struct dps_refusal {
 /* A CA certificate by name, for groups that refer to it. */
 typedef struct dps_ca {
     char name[DPS_ID_LEN];
-    dps_blob certificate;         /* DER */
-    bool verified;                /* possession of its key was proved */
-    char code[DPS_CODE_LEN];      /* verification code; empty: none was asked for */
+    dps_blob certificate;    /* DER */
+    bool verified;           /* possession of its key was proved */
+    char code[DPS_CODE_LEN]; /* verification code; empty: none was asked for */
     char etag[DPS_ETAG_LEN];
     int64_t created_ms;
     int64_t updated_ms;
@@ -136,7 +136,8 @@ DPS_MUST_CHECK dps_store_result dps_store_enrollment_add(dps_store *store, const
                                                          char ret_holder[DPS_ID_LEN]);
 /* Replaces all but the creation time. @if_match: the ETag that it must have, or NULL for any. CONFLICT as
  * above. */
-DPS_MUST_CHECK dps_store_result dps_store_enrollment_update(dps_store *store, const dps_enrollment *enrollment,
+DPS_MUST_CHECK dps_store_result dps_store_enrollment_update(dps_store *store,
+                                                            const dps_enrollment *enrollment,
                                                             const char *if_match,
                                                             char ret_holder[DPS_ID_LEN]);
 DPS_MUST_CHECK dps_store_result dps_store_enrollment_get(dps_store *store, bool is_group, const char *id,
@@ -155,13 +156,15 @@ DPS_MUST_CHECK dps_store_result dps_store_ca_get(dps_store *store, const char *n
 /* @if_match: NULL adds (CONFLICT when the name is taken); "" replaces; else the ETag that it must have. */
 DPS_MUST_CHECK dps_store_result dps_store_ca_save(dps_store *store, const dps_ca *ca, const char *if_match);
 DPS_MUST_CHECK dps_store_result dps_store_ca_delete(dps_store *store, const char *name, const char *if_match);
-DPS_MUST_CHECK dps_store_result dps_store_ca_each(dps_store *store, bool (*each)(const dps_ca *, void *), void *user);
+DPS_MUST_CHECK dps_store_result dps_store_ca_each(dps_store *store, bool (*each)(const dps_ca *, void *),
+                                                  void *user);
 
 DPS_MUST_CHECK dps_store_result dps_store_service_key_get(dps_store *store, const char *name,
                                                           dps_service_key *ret_key);
 
 /* The storage root key with which a device asked for its last nonce. */
-DPS_MUST_CHECK dps_store_result dps_store_tpm_root_save(dps_store *store, const char *id, const dps_blob *root);
+DPS_MUST_CHECK dps_store_result dps_store_tpm_root_save(dps_store *store, const char *id,
+                                                        const dps_blob *root);
 DPS_MUST_CHECK dps_store_result dps_store_tpm_root_get(dps_store *store, const char *id, dps_blob *ret_root);
 
 /* Writes the registration and its new operation in one transaction, and forgets its oldest operations. */

@@ -22,8 +22,10 @@ static bool read_enrollment(sqlite3_stmt *statement, dps_enrollment *ret)
     dps_store_column_text(statement, 17, e.etag, sizeof(e.etag));
     e.created_ms = sqlite3_column_int64(statement, 18);
     e.updated_ms = sqlite3_column_int64(statement, 19);
-    bool ok = dps_attestation_parse(attestation, &e.attestation) && dps_allocation_parse(allocation, &e.allocation) &&
-              dps_store_column_blob(statement, 3, &e.primary) && dps_store_column_blob(statement, 4, &e.secondary) &&
+    bool ok = dps_attestation_parse(attestation, &e.attestation) &&
+              dps_allocation_parse(allocation, &e.allocation) &&
+              dps_store_column_blob(statement, 3, &e.primary) &&
+              dps_store_column_blob(statement, 4, &e.secondary) &&
               dps_store_column_string(statement, 12, &e.hubs) &&
               dps_store_column_string(statement, 15, &e.initial_twin) &&
               dps_store_column_string(statement, 16, &e.device_information);
@@ -64,9 +66,10 @@ static bool is_exclusive(const dps_enrollment *e)
     return e->is_group && e->attestation == DPS_ATTEST_X509_SIGNING;
 }
 
-/* Another enrollment than the @skip that were found before with this id or, among groups, one of these signing
- * certificates. That with the id comes first. */
-static dps_store_result find_holder(dps_store *store, const dps_enrollment *e, int skip, char ret_holder[DPS_ID_LEN])
+/* Another enrollment than the @skip that were found before with this id or, among groups, one of these
+ * signing certificates. That with the id comes first. */
+static dps_store_result find_holder(dps_store *store, const dps_enrollment *e, int skip,
+                                    char ret_holder[DPS_ID_LEN])
 {
     char holder[DPS_ID_LEN];
     sqlite3_stmt *statement = store->statements[DPS_SQL_ENROLLMENT_HOLDER];
@@ -84,7 +87,8 @@ static dps_store_result find_holder(dps_store *store, const dps_enrollment *e, i
 }
 
 /* After @e was written: CONFLICT when another group has its certificate. */
-static dps_store_result check_exclusive(dps_store *store, const dps_enrollment *e, char ret_holder[DPS_ID_LEN])
+static dps_store_result check_exclusive(dps_store *store, const dps_enrollment *e,
+                                        char ret_holder[DPS_ID_LEN])
 {
     if (!is_exclusive(e))
         return DPS_STORE_OK;
@@ -151,7 +155,8 @@ dps_store_result dps_store_enrollment_get(dps_store *store, bool is_group, const
     return result;
 }
 
-dps_store_result dps_store_enrollment_delete(dps_store *store, bool is_group, const char *id, const char *if_match)
+dps_store_result dps_store_enrollment_delete(dps_store *store, bool is_group, const char *id,
+                                             const char *if_match)
 {
     sqlite3_stmt *statement = store->statements[DPS_SQL_ENROLLMENT_DELETE];
     sqlite3_bind_int(statement, 1, is_group);

@@ -114,7 +114,8 @@ static bool read_assignment(sqlite3_stmt *statement, dps_registration *r)
         return false;
     r->outcome = (dps_outcome)outcome;
     return dps_attestation_parse(attestation, &r->attestation) &&
-           dps_store_column_blob(statement, 18, &r->keys[0]) && dps_store_column_blob(statement, 19, &r->keys[1]) &&
+           dps_store_column_blob(statement, 18, &r->keys[0]) &&
+           dps_store_column_blob(statement, 19, &r->keys[1]) &&
            dps_store_column_string(statement, 20, &r->tpm_key) &&
            dps_store_column_string(statement, 24, &r->payload_out) &&
            dps_store_column_string(statement, 25, &r->initial_twin);
@@ -187,7 +188,8 @@ dps_store_result dps_store_registration_delete(dps_store *store, const char *id,
 }
 
 /* The one row of a statement that looks for @key. */
-static dps_store_result get_one(dps_store *store, dps_sql sql, const char *key, dps_registration *ret_registration)
+static dps_store_result get_one(dps_store *store, dps_sql sql, const char *key,
+                                dps_registration *ret_registration)
 {
     sqlite3_stmt *statement = store->statements[sql];
     dps_store_bind_text(statement, 1, key);

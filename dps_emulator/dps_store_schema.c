@@ -53,7 +53,8 @@ static const char schema_2[] =
     "  allocation TEXT NOT NULL, hub TEXT NOT NULL, hubs TEXT, webhook_url TEXT NOT NULL,"
     "  webhook_api_version TEXT NOT NULL, initial_twin TEXT, device_information TEXT, etag TEXT NOT NULL,"
     "  created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, PRIMARY KEY (is_group, id)) WITHOUT ROWID;"
-    "INSERT INTO enrollments SELECT 1, id, 'x509Signing', certificate, NULL, '', enabled, 0, 1, 1, '', hub, NULL,"
+    "INSERT INTO enrollments SELECT 1, id, 'x509Signing', certificate, NULL, '', enabled, 0, 1, 1, '', hub, "
+    "NULL,"
     "  '', '', NULL, NULL, etag, created_ms, updated_ms FROM enrollment_groups;"
     "DROP TABLE enrollment_groups;"
     "CREATE TABLE certificates ("
@@ -94,7 +95,8 @@ static bool exec(dps_store *store, const char *sql, dps_fail *fail)
 {
     if (sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK)
         return true;
-    return dps_fail_set(fail, DPS_EXIT_FAILED, "the database refuses a command: %s", dps_store_message(store));
+    return dps_fail_set(fail, DPS_EXIT_FAILED, "the database refuses a command: %s",
+                        dps_store_message(store));
 }
 
 static bool no_random(dps_fail *fail)

@@ -115,7 +115,8 @@ dps_store_result dps_store_service_key_get(dps_store *store, const char *name, d
     dps_store_result result = dps_store_step(store, statement);
     if (result == DPS_STORE_OK) {
         dps_store_column_text(statement, 0, key.name, sizeof(key.name));
-        if (dps_store_column_blob(statement, 1, &key.primary) && dps_store_column_blob(statement, 2, &key.secondary)) {
+        if (dps_store_column_blob(statement, 1, &key.primary) &&
+            dps_store_column_blob(statement, 2, &key.secondary)) {
             *ret_key = key;
         } else {
             dps_service_key_clear(&key);

@@ -22,9 +22,12 @@
 
 enum { SAN_LEN = 16 * 1024, DAY_S = 24 * 60 * 60 };
 
-static const char *const own_names[] = {"localhost", "127.0.0.1", "::1",
+static const char *const own_names[] = {"localhost",
+                                        "127.0.0.1",
+                                        "::1",
                                         "global.azure-devices-provisioning.net",
-                                        "*.azure-devices-provisioning.net", "*.azure-devices.net"};
+                                        "*.azure-devices-provisioning.net",
+                                        "*.azure-devices.net"};
 
 typedef struct pair {
     X509 *cert;
@@ -242,8 +245,8 @@ bool dps_tls_prepare(const dps_state *state, const char *const *names, size_t co
     if (!read_pair(files.cert, files.key, &server) || !lasts(server.cert) || !names_match(server.cert, san) ||
         !signed_by(server.cert, ca.cert)) {
         pair_clear(&server);
-        if (!make_server(&ca, san, (long)DPS_TLS_SERVER_DAYS * DAY_S, &server, fail) || !write_pem(files.key, NULL, server.key, fail) ||
-            !write_pem(files.cert, server.cert, NULL, fail))
+        if (!make_server(&ca, san, (long)DPS_TLS_SERVER_DAYS * DAY_S, &server, fail) ||
+            !write_pem(files.key, NULL, server.key, fail) || !write_pem(files.cert, server.cert, NULL, fail))
             goto out;
         dps_log(DPS_LOG_INFO, "new server certificate: %s (%s)", files.cert, san);
     }
@@ -292,7 +295,8 @@ dps_tls_wrong *dps_tls_wrong_new(const dps_state *state, dps_faults *faults)
     if (wrong == NULL)
         return NULL;
     wrong->faults = faults;
-    if (!dps_state_path(state, "ca.pem", wrong->ca, NULL) || !dps_state_path(state, "ca.key", wrong->ca_key, NULL))
+    if (!dps_state_path(state, "ca.pem", wrong->ca, NULL) ||
+        !dps_state_path(state, "ca.key", wrong->ca_key, NULL))
         dps_tls_wrong_free(&wrong);
     return wrong;
 }
@@ -307,7 +311,8 @@ void dps_tls_wrong_free(dps_tls_wrong **wrong)
     *wrong = NULL;
 }
 
-/* By the CA that clients trust, where there is one; what is "untrusted" comes from another of the same name. */
+/* By the CA that clients trust, where there is one; what is "untrusted" comes from another of the same name.
+ */
 static bool make_wrong(dps_tls_wrong *wrong, dps_wrong_certificate kind)
 {
     pair ca = {0};
@@ -330,7 +335,8 @@ static int choose_certificate(SSL *ssl, void *user)
         return 1;
     if (wrong->pairs[kind].cert == NULL && !make_wrong(wrong, kind))
         return 0;
-    return SSL_use_certificate(ssl, wrong->pairs[kind].cert) == 1 && SSL_use_PrivateKey(ssl, wrong->pairs[kind].key) == 1;
+    return SSL_use_certificate(ssl, wrong->pairs[kind].cert) == 1 &&
+           SSL_use_PrivateKey(ssl, wrong->pairs[kind].key) == 1;
 }
 
 bool dps_tls_configure(SSL_CTX *ctx, dps_tls_wrong *wrong)

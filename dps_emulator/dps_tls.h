@@ -28,8 +28,8 @@ typedef struct dps_tls_files {
 } dps_tls_files;
 
 /* Makes what is missing, expired, not for these names, or not of one piece; keeps the rest. @names are host
- * names and addresses besides the ones that every server has, at most DPS_TLS_NAMES_MAX, those of the hubs and one more. Each has passed
- * dps_host_valid(). */
+ * names and addresses besides the ones that every server has, at most DPS_TLS_NAMES_MAX, those of the hubs
+ * and one more. Each has passed dps_host_valid(). */
 DPS_MUST_CHECK bool dps_tls_prepare(const dps_state *state, const char *const *names, size_t count,
                                     dps_tls_files *ret_files, dps_fail *fail);
 
@@ -42,8 +42,9 @@ typedef struct dps_tls_wrong dps_tls_wrong;
 DPS_MUST_CHECK dps_tls_wrong *dps_tls_wrong_new(const dps_state *state, dps_faults *faults);
 void dps_tls_wrong_free(dps_tls_wrong **wrong);
 
-/* @wrong may be NULL; it is borrowed for the life of @ctx. TLS 1.2 or newer; asks for a client certificate and takes any or none, as the service judges it later; no
- * resumption, because a resumed session has the device's certificate but not its chain. */
+/* @wrong may be NULL; it is borrowed for the life of @ctx. TLS 1.2 or newer; asks for a client certificate
+ * and takes any or none, as the service judges it later; no resumption, because a resumed session has the
+ * device's certificate but not its chain. */
 DPS_MUST_CHECK bool dps_tls_configure(SSL_CTX *ctx, dps_tls_wrong *wrong);
 
 #endif

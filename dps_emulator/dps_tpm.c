@@ -200,7 +200,8 @@ static EVP_PKEY *rsa_key(const dps_tpm_public *public)
     OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
     OSSL_PARAM *params = NULL;
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
-    if (n != NULL && build != NULL && ctx != NULL && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
+    if (n != NULL && build != NULL && ctx != NULL &&
+        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
         OSSL_PARAM_BLD_push_uint32(build, OSSL_PKEY_PARAM_RSA_E, public->exponent) == 1 &&
         (params = OSSL_PARAM_BLD_to_param(build)) != NULL && EVP_PKEY_fromdata_init(ctx) == 1 &&
         EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) != 1)
@@ -245,8 +246,8 @@ static bool put_protected(buffer *b, const uint8_t seed[SEED_SIZE], const uint8_
     uint8_t key[DPS_HMAC_SIZE];
     uint8_t text[INNER_MAX + DPS_TPM_NAME_SIZE];
     uint8_t mac[DPS_HMAC_SIZE];
-    bool ok = n <= INNER_MAX && kdfa(seed, "STORAGE", name, DPS_TPM_NAME_SIZE, 128, key) && encrypt(key, data, n) &&
-              kdfa(seed, "INTEGRITY", NULL, 0, 256, key);
+    bool ok = n <= INNER_MAX && kdfa(seed, "STORAGE", name, DPS_TPM_NAME_SIZE, 128, key) &&
+              encrypt(key, data, n) && kdfa(seed, "INTEGRITY", NULL, 0, 256, key);
     if (ok) {
         memcpy(text, data, n);
         memcpy(text + n, name, DPS_TPM_NAME_SIZE);
@@ -265,8 +266,19 @@ static bool put_protected(buffer *b, const uint8_t seed[SEED_SIZE], const uint8_
 static bool identity_public(const uint8_t seed_value[SEED_SIZE], const void *key, size_t key_len, buffer *ret,
                             uint8_t ret_name[DPS_TPM_NAME_SIZE])
 {
-    static const uint8_t head[] = {0, ALG_KEYEDHASH, 0, ALG_SHA256, 0, ATTRS_IDENTITY >> 16,
-                                   (ATTRS_IDENTITY >> 8) & 0xff, ATTRS_IDENTITY & 0xff, 0, 0, 0, ALG_HMAC, 0,
+    static const uint8_t head[] = {0,
+                                   ALG_KEYEDHASH,
+                                   0,
+                                   ALG_SHA256,
+                                   0,
+                                   ATTRS_IDENTITY >> 16,
+                                   (ATTRS_IDENTITY >> 8) & 0xff,
+                                   ATTRS_IDENTITY & 0xff,
+                                   0,
+                                   0,
+                                   0,
+                                   ALG_HMAC,
+                                   0,
                                    ALG_SHA256};
     uint8_t text[SEED_SIZE + DPS_KEY_MAX];
     uint8_t unique[SHA256_DIGEST_LENGTH];
@@ -281,7 +293,8 @@ static bool identity_public(const uint8_t seed_value[SEED_SIZE], const void *key
 
 /* The sensitive area with its inner wrapping: integrity, then encryption with the inner key. */
 static bool inner_wrap(const uint8_t seed_value[SEED_SIZE], const void *key, size_t key_len,
-                       const uint8_t name[DPS_TPM_NAME_SIZE], const uint8_t inner_key[INNER_KEY_SIZE], buffer *ret)
+                       const uint8_t name[DPS_TPM_NAME_SIZE], const uint8_t inner_key[INNER_KEY_SIZE],
+                       buffer *ret)
 {
     uint8_t digest[SHA256_DIGEST_LENGTH];
     buffer sensitive = {.len = 0};
@@ -292,7 +305,8 @@ static bool inner_wrap(const uint8_t seed_value[SEED_SIZE], const void *key, siz
     put_sized(&sensitive, key, key_len);
     const size_t sensitive_len = sensitive.len;
     put(&sensitive, name, DPS_TPM_NAME_SIZE);
-    bool ok = !sensitive.full && EVP_Digest(sensitive.bytes, sensitive.len, digest, NULL, EVP_sha256(), NULL) == 1;
+    bool ok =
+        !sensitive.full && EVP_Digest(sensitive.bytes, sensitive.len, digest, NULL, EVP_sha256(), NULL) == 1;
     put_sized(ret, digest, sizeof(digest));
     put(ret, sensitive.bytes, sensitive_len);
     OPENSSL_cleanse(&sensitive, sizeof(sensitive));
@@ -326,8 +340,8 @@ static bool build(const dps_tpm_public *ek, const dps_tpm_public *srk, const voi
     return ok && !text.full && !public.full && !out->full;
 }
 
-bool dps_tpm_wrap(const dps_tpm_public *endorsement_key, const dps_tpm_public *storage_root_key, const void *key,
-                  size_t key_len, const char *uri, dps_blob *ret_blob)
+bool dps_tpm_wrap(const dps_tpm_public *endorsement_key, const dps_tpm_public *storage_root_key,
+                  const void *key, size_t key_len, const char *uri, dps_blob *ret_blob)
 {
     uint8_t random[INNER_KEY_SIZE + 3 * SEED_SIZE];
     buffer out = {.len = 0};
@@ -357,8 +371,9 @@ bool dps_tpm_nonce(const dps_blob *secret, const char *registration_id, const dp
     if (n >= sizeof(id))
         return false;
     for (size_t i = 0; i <= n; i++)
-        id[i] = registration_id[i] >= 'A' && registration_id[i] <= 'Z' ? (char)(registration_id[i] - 'A' + 'a')
-                                                                        : registration_id[i];
+        id[i] = registration_id[i] >= 'A' && registration_id[i] <= 'Z'
+                    ? (char)(registration_id[i] - 'A' + 'a')
+                    : registration_id[i];
     put(&text, "tpm nonce", 9);
     put_sized(&text, id, n);
     put_sized(&text, endorsement_key->bytes, endorsement_key->len);

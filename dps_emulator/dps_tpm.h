@@ -3,8 +3,9 @@
  * Errors:    the parser gives a constant sentence; the rest is false when OpenSSL fails or memory is out.
  * Threads:   pure functions.
  * Spec:      TPM attestation of the service. A key for HMAC-SHA256 is wrapped so that only the TPM with this
- * endorsement key can import it, below this storage root key: TPM 2.0 part 1, 24 (credential protection), 23.3
- * (duplication with inner and outer wrapping), 11.4.10.2 (KDFa); part 2, 12.2.4 (TPMT_PUBLIC). */
+ * endorsement key can import it, below this storage root key: TPM 2.0 part 1, 24 (credential
+ * protection), 23.3 (duplication with inner and outer wrapping), 11.4.10.2 (KDFa); part 2, 12.2.4
+ * (TPMT_PUBLIC). */
 #ifndef DPS_TPM_H
 #define DPS_TPM_H
 
@@ -32,13 +33,15 @@ typedef struct dps_tpm_public {
 DPS_MUST_CHECK const char *dps_tpm_parse_public(const dps_blob *bytes, dps_tpm_public *ret_public);
 
 /* The activation blob: @key, 1 to DPS_KEY_MAX bytes, for this TPM alone. @uri goes along as text. */
-DPS_MUST_CHECK bool dps_tpm_wrap(const dps_tpm_public *endorsement_key, const dps_tpm_public *storage_root_key,
-                                 const void *key, size_t key_len, const char *uri, dps_blob *ret_blob);
+DPS_MUST_CHECK bool dps_tpm_wrap(const dps_tpm_public *endorsement_key,
+                                 const dps_tpm_public *storage_root_key, const void *key, size_t key_len,
+                                 const char *uri, dps_blob *ret_blob);
 
 /* The nonce with which a device signs its token: derived, so that asking for one stores nothing and takes
  * nothing from another device, and a restart of the service does not lose it. */
 int64_t dps_tpm_window(int64_t now_ms);
 DPS_MUST_CHECK bool dps_tpm_nonce(const dps_blob *secret, const char *registration_id,
-                                  const dps_blob *endorsement_key, int64_t window, uint8_t ret_key[DPS_HMAC_SIZE]);
+                                  const dps_blob *endorsement_key, int64_t window,
+                                  uint8_t ret_key[DPS_HMAC_SIZE]);
 
 #endif

@@ -45,7 +45,8 @@ static bool keep_json(const cJSON *item, size_t max, char **ret)
     return *ret != NULL && strlen(*ret) <= max;
 }
 
-const char *dps_webhook_parse(dps_span body, const dps_hubs *hubs, dps_webhook_answer *ret_answer, int *ret_code)
+const char *dps_webhook_parse(dps_span body, const dps_hubs *hubs, dps_webhook_answer *ret_answer,
+                              int *ret_code)
 {
     dps_webhook_answer answer = {.hub = ""};
     const char *problem = NULL;
@@ -64,7 +65,8 @@ const char *dps_webhook_parse(dps_span body, const dps_hubs *hubs, dps_webhook_a
     } else if (twin != NULL && !cJSON_IsNull(twin) && !cJSON_IsObject(twin)) {
         problem = "Custom allocation failed: the webhook's initialTwin is not an object";
     } else if (!keep_json(twin, DPS_DOCUMENT_MAX, &answer.initial_twin) ||
-               !keep_json(cJSON_GetObjectItemCaseSensitive(root, "payload"), DPS_PAYLOAD_MAX, &answer.payload)) {
+               !keep_json(cJSON_GetObjectItemCaseSensitive(root, "payload"), DPS_PAYLOAD_MAX,
+                          &answer.payload)) {
         problem = "Custom allocation failed: the webhook's initialTwin or payload is too long";
     } else {
         problem = NULL;
@@ -109,7 +111,8 @@ static cJSON *device_context(const dps_registration *r)
 static char *request_body(const dps_enrollment *e, const dps_registration *r, const dps_hubs *hubs)
 {
     cJSON *root = cJSON_CreateObject();
-    bool ok = add(root, e->is_group ? "enrollmentGroup" : "individualEnrollment", dps_enrollment_to_json(e, NULL)) &&
+    bool ok = add(root, e->is_group ? "enrollmentGroup" : "individualEnrollment",
+                  dps_enrollment_to_json(e, NULL)) &&
               add(root, "deviceRuntimeContext", device_context(r));
     cJSON *list = ok ? cJSON_AddArrayToObject(root, "linkedHubs") : NULL;
     ok = list != NULL;
@@ -176,8 +179,8 @@ static int stop_early(void *user, curl_off_t a, curl_off_t b, curl_off_t c, curl
     return stopping ? 1 : 0;
 }
 
-static bool set_options(CURL *curl, dps_webhook *w, const char *url, const char *text, struct curl_slist *fields, body *b,
-                        bool *refused)
+static bool set_options(CURL *curl, dps_webhook *w, const char *url, const char *text,
+                        struct curl_slist *fields, body *b, bool *refused)
 {
     return curl_easy_setopt(curl, CURLOPT_URL, url) == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https") == CURLE_OK &&
@@ -212,7 +215,8 @@ static void url_of(const dps_enrollment *e, char *out, size_t cap)
 }
 
 /* True: @ret has a body with status 200. False: @problem says what happened. */
-static bool post(dps_webhook *w, const dps_enrollment *e, const char *text, body *ret, char *problem, size_t cap)
+static bool post(dps_webhook *w, const dps_enrollment *e, const char *text, body *ret, char *problem,
+                 size_t cap)
 {
     char url[DPS_URL_LEN + 128];
     bool refused = false;
@@ -284,7 +288,8 @@ static void ask_for(dps_webhook *w, const dps_enrollment *e, dps_registration *r
     } else {
         int code = 0;
         const char *wrong =
-            dps_webhook_parse((dps_span){answer_text.text != NULL ? answer_text.text : "", answer_text.len}, &hubs, &answer, &code);
+            dps_webhook_parse((dps_span){answer_text.text != NULL ? answer_text.text : "", answer_text.len},
+                              &hubs, &answer, &code);
         if (wrong != NULL)
             fail(r, code, wrong);
         else
@@ -324,9 +329,10 @@ static void serve(dps_webhook *w, dps_store *store, const char *id)
         }
         r.updated_ms = dps_time_now_ms();
         /* STALE: the device registered again meanwhile, and that is asked for on its own */
-        if (!stopping(w) && (!dps_random_etag(r.etag) ||
-                             dps_store_registration_update(store, &r, etag) == DPS_STORE_FAILED))
-            dps_log(DPS_LOG_ERROR, "the outcome of a webhook cannot be written: %s", dps_store_message(store));
+        if (!stopping(w) &&
+            (!dps_random_etag(r.etag) || dps_store_registration_update(store, &r, etag) == DPS_STORE_FAILED))
+            dps_log(DPS_LOG_ERROR, "the outcome of a webhook cannot be written: %s",
+                    dps_store_message(store));
     }
     dps_registration_clear(&r);
 }
@@ -392,7 +398,8 @@ bool dps_webhook_new(const dps_webhook_config *config, dps_webhook **ret_webhook
     w->timeout_s = config->timeout_s;
     w->database = strdup(config->database);
     w->ca = config->ca != NULL ? strdup(config->ca) : NULL;
-    bool ok = w->database != NULL && (config->ca == NULL || w->ca != NULL) && pthread_mutex_init(&w->lock, NULL) == 0;
+    bool ok = w->database != NULL && (config->ca == NULL || w->ca != NULL) &&
+              pthread_mutex_init(&w->lock, NULL) == 0;
     if (ok && pthread_cond_init(&w->changed, NULL) != 0) {
         pthread_mutex_destroy(&w->lock);
         ok = false;
@@ -404,7 +411,8 @@ bool dps_webhook_new(const dps_webhook_config *config, dps_webhook **ret_webhook
     }
     if (!ok) {
         release(w);
-        return dps_fail_set(why, DPS_EXIT_FAILED, "a thread for webhooks does not start; check the limits of the system");
+        return dps_fail_set(why, DPS_EXIT_FAILED,
+                            "a thread for webhooks does not start; check the limits of the system");
     }
     *ret_webhook = w;
     return true;
@@ -441,7 +449,8 @@ bool dps_webhook_ask(dps_webhook *webhook, const char *registration_id)
     bool known = waits(webhook, registration_id);
     bool ok = known || webhook->count < DPS_WEBHOOK_QUEUE_MAX;
     if (!known && ok) {
-        snprintf(webhook->queue[(webhook->first + webhook->count) % DPS_WEBHOOK_QUEUE_MAX], DPS_ID_LEN, "%s", registration_id);
+        snprintf(webhook->queue[(webhook->first + webhook->count) % DPS_WEBHOOK_QUEUE_MAX], DPS_ID_LEN, "%s",
+                 registration_id);
         webhook->count++;
         pthread_cond_signal(&webhook->changed);
     }

@@ -1,5 +1,5 @@
-/* The service API, field by field, over HTTPS against the real server. Requests are the bytes that Microsoft's service
- * clients send; nothing of the emulator is linked. */
+/* The service API, field by field, over HTTPS against the real server. Requests are the bytes that
+ * Microsoft's service clients send; nothing of the emulator is linked. */
 #include "integration/test_dps_harness.h"
 
 #include <setjmp.h>
@@ -29,7 +29,8 @@ static void read_key(const char *policy, char out[64])
 {
     char text[OUTPUT_MAX], expected[128];
     assert_int_equal(run_program(text, "connection-string", "--dir", dps.dir, "--policy", policy, NULL), 0);
-    snprintf(expected, sizeof(expected), "HostName=localhost;SharedAccessKeyName=%s;SharedAccessKey=", policy);
+    snprintf(expected, sizeof(expected),
+             "HostName=localhost;SharedAccessKeyName=%s;SharedAccessKey=", policy);
     assert_memory_equal(text, expected, strlen(expected));
     snprintf(out, 64, "%.*s", (int)strcspn(text + strlen(expected), "\n"), text + strlen(expected));
 }
@@ -73,23 +74,26 @@ static void sign(const char *name, const char *key64, const char *host, long lon
     assert_non_null(HMAC(EVP_sha256(), key, 32, (unsigned char *)text, strlen(text), mac, &n));
     EVP_EncodeBlock((unsigned char *)b64, mac, 32);
     for (const char *c = b64; *c != '\0'; c++)
-        snprintf(escaped + strlen(escaped), sizeof(escaped) - strlen(escaped), strchr("+/=", *c) != NULL ? "%%%02X" : "%c",
-                 (unsigned char)*c);
+        snprintf(escaped + strlen(escaped), sizeof(escaped) - strlen(escaped),
+                 strchr("+/=", *c) != NULL ? "%%%02X" : "%c", (unsigned char)*c);
     snprintf(out, 512, "SharedAccessSignature sr=%s&sig=%s&skn=%s&se=%lld", host, escaped, name, se);
 }
 
-/* One TLS connection per call, as the C SDK has it. @authorization may be NULL; @fields: more header lines. */
-static void send_request(answer *a, const char *method, const char *path, const char *authorization, const char *fields,
-                         const char *body)
+/* One TLS connection per call, as the C SDK has it. @authorization may be NULL; @fields: more header lines.
+ */
+static void send_request(answer *a, const char *method, const char *path, const char *authorization,
+                         const char *fields, const char *body)
 {
     static char request[24 * 1024];
     client c;
     size_t n = 0;
     cJSON_Delete(a->json);
     a->json = NULL;
-    snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: localhost:%d\r\n%s%s%s%sContent-Length: %zu\r\n\r\n%s",
-             method, path, dps.port, authorization != NULL ? "Authorization: " : "",
-             authorization != NULL ? authorization : "", authorization != NULL ? "\r\n" : "", fields, strlen(body), body);
+    snprintf(request, sizeof(request),
+             "%s %s HTTP/1.1\r\nHost: localhost:%d\r\n%s%s%s%sContent-Length: %zu\r\n\r\n%s", method, path,
+             dps.port, authorization != NULL ? "Authorization: " : "",
+             authorization != NULL ? authorization : "", authorization != NULL ? "\r\n" : "", fields,
+             strlen(body), body);
     client_open(&c, &dps, 0, NULL, NULL);
     client_send(&c, request, strlen(request));
     while (n < 4 || memcmp(a->head + n - 4, "\r\n\r\n", 4) != 0) {
@@ -117,7 +121,8 @@ static void ask(answer *a, const char *method, const char *path, const char *fie
     send_request(a, method, path, sas, fields, body);
 }
 
-static void expect(answer *a, int status, const char *method, const char *path, const char *fields, const char *body)
+static void expect(answer *a, int status, const char *method, const char *path, const char *fields,
+                   const char *body)
 {
     ask(a, method, path, fields, body);
     if (a->status != status)
@@ -196,17 +201,30 @@ static void test_symmetric(void **state)
     answer a = {0};
     char etag[64], fields[128];
     static const char body[] =
-        "{\"registrationId\":\"Dev-S\",\"deviceId\":\"d1\",\"attestation\":{\"type\":\"symmetricKey\",\"symmetricKey\":{"
+        "{\"registrationId\":\"Dev-S\",\"deviceId\":\"d1\",\"attestation\":{\"type\":\"symmetricKey\","
+        "\"symmetricKey\":{"
         "\"primaryKey\":\"MDEyMzQ1Njc4OWFiY2RlZg==\",\"secondaryKey\":\"ZmVkY2JhOTg3NjU0MzIxMA==\"}},"
-        "\"capabilities\":{\"iotEdge\":true},\"provisioningStatus\":\"enabled\",\"iotHubHostName\":\"h.test\","
+        "\"capabilities\":{\"iotEdge\":true},\"provisioningStatus\":\"enabled\",\"iotHubHostName\":\"h."
+        "test\","
         "\"initialTwin\":{\"tags\":{\"a\":1},\"properties\":{\"desired\":{\"b\":2}}},"
         "\"reprovisionPolicy\":{\"updateHubAssignment\":true,\"migrateDeviceData\":false},"
         "\"allocationPolicy\":\"static\",\"iotHubs\":[\"h.test\",\"i.test\"],"
         "\"optionalDeviceInformation\":{\"x\":\"y\"},\"unknownMember\":1}";
-    static const char *const members[] = {
-        "registrationId", "deviceId", "attestation", "capabilities", "initialTwin", "etag", "provisioningStatus",
-        "reprovisionPolicy", "allocationPolicy", "iotHubHostName", "iotHubs", "createdDateTimeUtc",
-        "lastUpdatedDateTimeUtc", "optionalDeviceInformation", NULL};
+    static const char *const members[] = {"registrationId",
+                                          "deviceId",
+                                          "attestation",
+                                          "capabilities",
+                                          "initialTwin",
+                                          "etag",
+                                          "provisioningStatus",
+                                          "reprovisionPolicy",
+                                          "allocationPolicy",
+                                          "iotHubHostName",
+                                          "iotHubs",
+                                          "createdDateTimeUtc",
+                                          "lastUpdatedDateTimeUtc",
+                                          "optionalDeviceInformation",
+                                          NULL};
     expect(&a, 200, "PUT", "/enrollments/dev-s" VERSION, "", body);
     expect_members(a.json, members);
     expect_text(&a, "registrationId", "Dev-S");
@@ -235,8 +253,9 @@ static void test_symmetric(void **state)
     ask(&a, "PUT", "/enrollments/dev-s" VERSION, "If-Match: \"AAAAAAAAAAAAAAAAAAAAAA==\"\r\n", body);
     expect_error(&a, 412, 412201, "ETag");
     snprintf(fields, sizeof(fields), "If-Match: %s\r\n", etag);
-    static const char disabled[] = "{\"registrationId\":\"dev-s\",\"attestation\":{\"type\":\"symmetricKey\"},"
-                                   "\"provisioningStatus\":\"disabled\"}";
+    static const char disabled[] =
+        "{\"registrationId\":\"dev-s\",\"attestation\":{\"type\":\"symmetricKey\"},"
+        "\"provisioningStatus\":\"disabled\"}";
     expect(&a, 200, "PUT", "/enrollments/dev-s" VERSION, fields, disabled);
     expect_text(&a, "provisioningStatus", "disabled");
     expect_text(&a, "registrationId", "Dev-S");
@@ -246,7 +265,8 @@ static void test_symmetric(void **state)
     expect_error(&a, 412, 412201, "ETag");
     expect(&a, 200, "PUT", "/enrollments/dev-s" VERSION, "If-Match: *\r\n", disabled);
     etag_of(&a, etag);
-    snprintf(fields, sizeof(fields), "If-Match: %.*s\r\n", (int)strlen(etag) - 2, etag + 1); /* without quotes */
+    snprintf(fields, sizeof(fields), "If-Match: %.*s\r\n", (int)strlen(etag) - 2,
+             etag + 1); /* without quotes */
     expect(&a, 204, "DELETE", "/enrollments/dev-s" VERSION, fields, "");
     assert_int_equal(a.body[0], '\0');
     ask(&a, "GET", "/enrollments/dev-s" VERSION, "", "");
@@ -270,15 +290,18 @@ static void test_x509_group(void **state)
     static char cert[8192], body[16384];
     pem64(root.cert, cert);
     snprintf(body, sizeof(body),
-             "{\"enrollmentGroupId\":\"Fleet\",\"attestation\":{\"type\":\"x509\",\"x509\":{\"signingCertificates\":{"
+             "{\"enrollmentGroupId\":\"Fleet\",\"attestation\":{\"type\":\"x509\",\"x509\":{"
+             "\"signingCertificates\":{"
              "\"primary\":{\"certificate\":\"%s\"},\"secondary\":null}}}}",
              cert);
     /* the C SDK's version of the API */
     expect(&a, 200, "PUT", "/enrollmentGroups/Fleet?api-version=2018-04-01", "", body);
-    static const char *const members[] = {"enrollmentGroupId", "attestation", "capabilities", "etag", "provisioningStatus",
-                                          "reprovisionPolicy", "createdDateTimeUtc", "lastUpdatedDateTimeUtc", NULL};
-    static const char *const info[] = {"subjectName", "sha1Thumbprint", "sha256Thumbprint", "issuerName", "notBeforeUtc",
-                                       "notAfterUtc", "serialNumber", "version", NULL};
+    static const char *const members[] = {
+        "enrollmentGroupId", "attestation",        "capabilities",           "etag", "provisioningStatus",
+        "reprovisionPolicy", "createdDateTimeUtc", "lastUpdatedDateTimeUtc", NULL};
+    static const char *const info[] = {"subjectName",  "sha1Thumbprint", "sha256Thumbprint",
+                                       "issuerName",   "notBeforeUtc",   "notAfterUtc",
+                                       "serialNumber", "version",        NULL};
     expect(&a, 200, "GET", "/enrollmentgroups/fleet?api-version=2018-04-01", "", "");
     expect_members(a.json, members);
     expect_members(at(a.json, "attestation.x509"), (const char *const[]){"signingCertificates", NULL});
@@ -321,25 +344,32 @@ static void test_bad_enrollments(void **state)
         {"{" ID "\"attestation\":{\"type\":\"none\"}}", 400004, "attestation.type"},
         {"{" ID "\"attestation\":{\"type\":\"x509\"}}", 400004, "no object for its type"},
         {"{" ID "\"attestation\":{\"type\":\"x509\",\"x509\":{}}}", 400004, "exactly one"},
-        {"{" ID "\"attestation\":{\"type\":\"x509\",\"x509\":{\"signingCertificates\":{}}}}", 400004, "clientCertificates"},
-        {"{" ID "\"attestation\":{\"type\":\"x509\",\"x509\":{\"clientCertificates\":{}}}}", 400004, "no primary"},
-        {"{" ID "\"attestation\":{\"type\":\"x509\",\"x509\":{\"clientCertificates\":{\"primary\":{\"certificate\":\"AA==\"}}}}}",
+        {"{" ID "\"attestation\":{\"type\":\"x509\",\"x509\":{\"signingCertificates\":{}}}}", 400004,
+         "clientCertificates"},
+        {"{" ID "\"attestation\":{\"type\":\"x509\",\"x509\":{\"clientCertificates\":{}}}}", 400004,
+         "no primary"},
+        {"{" ID "\"attestation\":{\"type\":\"x509\",\"x509\":{\"clientCertificates\":{\"primary\":{"
+                "\"certificate\":\"AA==\"}}}}}",
          400004, "PEM or DER"},
-        {"{" ID "\"attestation\":{\"type\":\"x509\",\"x509\":{\"clientCertificates\":{\"primary\":{\"info\":{\"sha256Thumbprint\":"
+        {"{" ID "\"attestation\":{\"type\":\"x509\",\"x509\":{\"clientCertificates\":{\"primary\":{\"info\":{"
+                "\"sha256Thumbprint\":"
          "\"00\"}}}}}}",
          400004, "PEM or DER"},
-        {"{" ID "\"attestation\":{\"type\":\"symmetricKey\",\"symmetricKey\":{\"primaryKey\":\"c2hvcnQ=\"}}}", 400004,
-         "16 to 64"},
-        {"{" ID "\"attestation\":{\"type\":\"symmetricKey\",\"symmetricKey\":{\"primaryKey\":\"!!!!\"}}}", 400004, "16 to 64"},
+        {"{" ID "\"attestation\":{\"type\":\"symmetricKey\",\"symmetricKey\":{\"primaryKey\":\"c2hvcnQ=\"}}}",
+         400004, "16 to 64"},
+        {"{" ID "\"attestation\":{\"type\":\"symmetricKey\",\"symmetricKey\":{\"primaryKey\":\"!!!!\"}}}",
+         400004, "16 to 64"},
         {"{" ID "\"attestation\":{\"type\":\"tpm\",\"tpm\":{}}}", 400004, "endorsementKey"},
-        {"{" ID "\"attestation\":{\"type\":\"tpm\",\"tpm\":{\"endorsementKey\":\"AAAA\"}}}", 400004, "another length"},
+        {"{" ID "\"attestation\":{\"type\":\"tpm\",\"tpm\":{\"endorsementKey\":\"AAAA\"}}}", 400004,
+         "another length"},
         {"{" ID KEY ",\"provisioningStatus\":\"maybe\"}", 400004, "provisioningStatus"},
         {"{" ID KEY ",\"iotHubHostName\":\"a b\"}", 400004, "host name"},
         {"{" ID KEY ",\"iotHubs\":[\"ok\",\"/\"]}", 400004, "iotHubs"},
         {"{" ID KEY ",\"allocationPolicy\":\"best\"}", 400004, "allocationPolicy"},
         {"{" ID KEY ",\"allocationPolicy\":\"custom\"}", 400004, "webhookUrl"},
-        {"{" ID KEY ",\"allocationPolicy\":\"custom\",\"customAllocationDefinition\":{\"webhookUrl\":\"http://x\"}}", 400004,
-         "https"},
+        {"{" ID KEY
+         ",\"allocationPolicy\":\"custom\",\"customAllocationDefinition\":{\"webhookUrl\":\"http://x\"}}",
+         400004, "https"},
         {"{" ID KEY ",\"initialTwin\":[]}", 400004, "initialTwin"},
         {"{" ID KEY ",\"deviceId\":\"a b\"}", 400004, "deviceId"},
         {"{" ID KEY ",\"capabilities\":{\"iotEdge\":1}}", 400004, "iotEdge"},
@@ -400,7 +430,7 @@ static void test_bulk(void **state)
     answer a = {0};
     char etag[64], body[2048];
 #define BULK(mode, list) "{\"mode\":\"" mode "\",\"enrollments\":[" list "]}"
-#define ONE(id) "{\"registrationId\":\"" id "\"," KEY "}"
+#define ONE(id)          "{\"registrationId\":\"" id "\"," KEY "}"
     expect(&a, 200, "POST", "/enrollments/" VERSION, "", BULK("create", ONE("bulk1") "," ONE("bulk2")));
     expect_members(a.json, (const char *const[]){"isSuccessful", "errors", NULL});
     assert_true(cJSON_IsTrue(at(a.json, "isSuccessful")));
@@ -417,14 +447,18 @@ static void test_bulk(void **state)
     expect(&a, 200, "GET", "/enrollments/bulk3" VERSION, "", "");
     etag_of(&a, etag);
     snprintf(body, sizeof(body),
-             "{\"mode\":\"updateIfMatchETag\",\"enrollments\":[{\"registrationId\":\"bulk3\",\"etag\":\"\\%.*s\\\"\"," KEY
-             "},{\"registrationId\":\"bulk1\",\"etag\":\"\\\"other\\\"\"," KEY "},{\"registrationId\":\"bulk2\"," KEY "}]}",
+             "{\"mode\":\"updateIfMatchETag\",\"enrollments\":[{\"registrationId\":\"bulk3\",\"etag\":\"\\%.*"
+             "s\\\"\"," KEY "},{\"registrationId\":\"bulk1\",\"etag\":\"\\\"other\\\"\"," KEY
+             "},{\"registrationId\":\"bulk2\"," KEY "}]}",
              (int)strlen(etag) - 1, etag);
     expect(&a, 200, "POST", "/enrollments/" VERSION, "", body);
     assert_int_equal(cJSON_GetArraySize(at(a.json, "errors")), 2);
-    assert_true((int)cJSON_GetNumberValue(at(cJSON_GetArrayItem(at(a.json, "errors"), 0), "errorCode")) == 412201);
-    expect(&a, 200, "POST", "/enrollments/" VERSION, "",
-           BULK("delete", "{\"registrationId\":\"bulk1\"},{\"registrationId\":\"bulk2\"},{\"registrationId\":\"bulk3\"}"));
+    assert_true((int)cJSON_GetNumberValue(at(cJSON_GetArrayItem(at(a.json, "errors"), 0), "errorCode")) ==
+                412201);
+    expect(
+        &a, 200, "POST", "/enrollments/" VERSION, "",
+        BULK("delete",
+             "{\"registrationId\":\"bulk1\"},{\"registrationId\":\"bulk2\"},{\"registrationId\":\"bulk3\"}"));
     assert_true(cJSON_IsTrue(at(a.json, "isSuccessful")));
     ask(&a, "POST", "/enrollments/" VERSION, "", BULK("replace", ONE("x")));
     expect_error(&a, 400, 400004, "mode");
@@ -436,15 +470,16 @@ static void test_bulk(void **state)
 }
 
 /* Follows x-ms-continuation and joins the ids. */
-static void pages(const char *path, const char *query, const char *id_member, const char *type, const char *max, char out[256])
+static void pages(const char *path, const char *query, const char *id_member, const char *type,
+                  const char *max, char out[256])
 {
     answer a = {0};
     char token[512] = "";
     out[0] = '\0';
     do {
         char fields[768], expected[64];
-        snprintf(fields, sizeof(fields), "x-ms-max-item-count: %s\r\n%s%s%s", max, token[0] != '\0' ? "x-ms-continuation: " : "",
-                 token, token[0] != '\0' ? "\r\n" : "");
+        snprintf(fields, sizeof(fields), "x-ms-max-item-count: %s\r\n%s%s%s", max,
+                 token[0] != '\0' ? "x-ms-continuation: " : "", token, token[0] != '\0' ? "\r\n" : "");
         expect(&a, 200, "POST", path, fields, query);
         snprintf(expected, sizeof(expected), "\r\nx-ms-item-type: %s\r\n", type);
         assert_non_null(strstr(a.head, expected));
@@ -467,16 +502,19 @@ static void test_query(void **state)
     answer a = {0};
     char ids[256];
     expect(&a, 200, "POST", "/enrollments/" VERSION, "",
-           BULK("create", ONE("q-c") "," ONE("q-a") "," ONE("q-b") ",{\"registrationId\":\"q-d\",\"provisioningStatus\":"
-                                                                   "\"disabled\"," KEY "}"));
+           BULK("create", ONE("q-c") "," ONE("q-a") "," ONE(
+                              "q-b") ",{\"registrationId\":\"q-d\",\"provisioningStatus\":"
+                                     "\"disabled\"," KEY "}"));
 #define Q(text) "{\"query\":\"" text "\"}"
-    pages("/enrollments/query" VERSION, Q("SELECT * FROM enrollments WHERE registrationId >= 'q-'"), "registrationId", "Enrollment",
-          "3", ids);
+    pages("/enrollments/query" VERSION, Q("SELECT * FROM enrollments WHERE registrationId >= 'q-'"),
+          "registrationId", "Enrollment", "3", ids);
     assert_string_equal(ids, "q-a q-b q-c |q-d |");
-    pages("/enrollments/query" VERSION, Q("select * from enrollments where provisioningStatus='disabled' and registrationId>'q'"),
+    pages("/enrollments/query" VERSION,
+          Q("select * from enrollments where provisioningStatus='disabled' and registrationId>'q'"),
           "registrationId", "Enrollment", "1", ids);
     assert_string_equal(ids, "q-d |");
-    pages("/enrollmentGroups/query" VERSION, Q("SELECT * FROM enrollmentGroups"), "enrollmentGroupId", "EnrollmentGroup", "9", ids);
+    pages("/enrollmentGroups/query" VERSION, Q("SELECT * FROM enrollmentGroups"), "enrollmentGroupId",
+          "EnrollmentGroup", "9", ids);
     assert_string_equal(ids, "|");
     ask(&a, "POST", "/enrollments/query" VERSION, "", Q("SELECT * FROM enrollmentGroups"));
     expect_error(&a, 400, 400004, "not about enrollments");
@@ -484,9 +522,11 @@ static void test_query(void **state)
     expect_error(&a, 400, 400004, "SELECT");
     ask(&a, "POST", "/enrollments/query" VERSION, "", "{}");
     expect_error(&a, 400, 400004, "SELECT");
-    ask(&a, "POST", "/enrollments/query" VERSION, "x-ms-max-item-count: 0\r\n", Q("SELECT * FROM enrollments"));
+    ask(&a, "POST", "/enrollments/query" VERSION, "x-ms-max-item-count: 0\r\n",
+        Q("SELECT * FROM enrollments"));
     expect_error(&a, 400, 400004, "x-ms-max-item-count");
-    ask(&a, "POST", "/enrollments/query" VERSION, "x-ms-continuation: nonsense\r\n", Q("SELECT * FROM enrollments"));
+    ask(&a, "POST", "/enrollments/query" VERSION, "x-ms-continuation: nonsense\r\n",
+        Q("SELECT * FROM enrollments"));
     expect_error(&a, 400, 400004, "x-ms-continuation");
     cJSON_Delete(a.json);
 }
@@ -502,13 +542,15 @@ static void test_registrations(void **state)
     test_cert dev = test_cert_make(&(test_cert_spec){.cn = "reg-1", .issuer = &root, .eku = "clientAuth"});
     pem64(root.cert, cert);
     snprintf(body, sizeof(body),
-             "{\"enrollmentGroupId\":\"regs\",\"attestation\":{\"type\":\"x509\",\"x509\":{\"signingCertificates\":{"
+             "{\"enrollmentGroupId\":\"regs\",\"attestation\":{\"type\":\"x509\",\"x509\":{"
+             "\"signingCertificates\":{"
              "\"primary\":{\"certificate\":\"%s\"}}}}}",
              cert);
     expect(&a, 200, "PUT", "/enrollmentGroups/regs" VERSION, "", body);
     client_open(&c, &dps, 0, &dev, NULL);
     snprintf(body, sizeof(body),
-             "PUT /%s/registrations/reg-1/register" VERSION " HTTP/1.1\r\nHost: dps\r\nContent-Length: 25\r\n\r\n"
+             "PUT /%s/registrations/reg-1/register" VERSION
+             " HTTP/1.1\r\nHost: dps\r\nContent-Length: 25\r\n\r\n"
              "{\"payload\":{\"model\":\"m\"}}",
              dps.scope);
     client_send(&c, body, strlen(body));
@@ -518,8 +560,9 @@ static void test_registrations(void **state)
     client_close(&c);
     test_cert_free(&dev);
 
-    static const char *const members[] = {"registrationId", "createdDateTimeUtc", "assignedHub", "deviceId", "status", "substatus",
-                                          "lastUpdatedDateTimeUtc", "etag", "payload", NULL};
+    static const char *const members[] = {
+        "registrationId", "createdDateTimeUtc",     "assignedHub", "deviceId", "status",
+        "substatus",      "lastUpdatedDateTimeUtc", "etag",        "payload",  NULL};
     expect(&a, 200, "GET", "/registrations/REG-1" VERSION, "", "");
     expect_members(a.json, members);
     expect_text(&a, "status", "assigned");
@@ -527,8 +570,8 @@ static void test_registrations(void **state)
     expect_text(&a, "payload.model", "m");
     pages("/registrations/regs/query" VERSION, "", "registrationId", "DeviceRegistration", "5", ids);
     assert_string_equal(ids, "reg-1 |");
-    pages("/registrations/regs/query" VERSION, Q("SELECT * FROM registrations WHERE status = 'failed'"), "registrationId",
-          "DeviceRegistration", "5", ids);
+    pages("/registrations/regs/query" VERSION, Q("SELECT * FROM registrations WHERE status = 'failed'"),
+          "registrationId", "DeviceRegistration", "5", ids);
     assert_string_equal(ids, "|");
     ask(&a, "POST", "/registrations/none/query" VERSION, "", "");
     expect_error(&a, 404, 404201, "does not exist");
@@ -551,8 +594,8 @@ static void test_certificates(void **state)
     snprintf(body, sizeof(body), "{\"properties\":{\"certificate\":\"%s\"}}", cert);
     expect(&a, 200, "PUT", "/certificates/our-root" VERSION, "", body);
     expect_members(a.json, (const char *const[]){"name", "etag", "properties", NULL});
-    expect_members(at(a.json, "properties"),
-                   (const char *const[]){"subject", "expiry", "thumbprint", "isVerified", "created", "updated", NULL});
+    expect_members(at(a.json, "properties"), (const char *const[]){"subject", "expiry", "thumbprint",
+                                                                   "isVerified", "created", "updated", NULL});
     assert_true(cJSON_IsFalse(at(a.json, "properties.isVerified")));
     ask(&a, "PUT", "/certificates/our-root" VERSION, "", body);
     expect_error(&a, 409, 409201, "exists");
@@ -596,17 +639,54 @@ static void test_certificates(void **state)
     cJSON_Delete(a.json);
 }
 
+/* What nobody sends by mistake: an answer, and the server is there for the next one. */
+static void test_hostile(void **state)
+{
+    (void)state;
+    answer a = {0};
+    static char big[20000], path[512];
+    memset(big, '[', sizeof(big) - 1);
+    ask(&a, "PUT", "/enrollments/bad" VERSION, "", big);
+    expect_error(&a, 400, 400000, "JSON");
+    snprintf(big, sizeof(big), "{\"query\":\"SELECT * FROM enrollments WHERE ");
+    memset(big + strlen(big), '(', 3000);
+    strcpy(big + 3030, "\"}");
+    ask(&a, "POST", "/enrollments/query" VERSION, "", big);
+    expect_error(&a, 400, 400004, "query");
+    memset(big, 'x', sizeof(big));
+    snprintf(path, sizeof(path), "/enrollments/%.300s" VERSION, big);
+    ask(&a, "GET", path, "", "");
+    expect_error(&a, 400, 400004, "path");
+    ask(&a, "GET", "/enrollments/%00" VERSION, "", "");
+    expect_error(&a, 400, 400004, "path");
+    ask(&a, "GET", "/enrollments/%2e%2e%2fdps.db" VERSION, "", "");
+    expect_error(&a, 404, 404201, "does not exist");
+    ask(&a, "GET", "/enrollments/x'%20OR%201=1--" VERSION, "", "");
+    expect_error(&a, 404, 404201, "does not exist");
+    ask(&a, "PUT", "/enrollments/x" VERSION,
+        "If-Match: \"a very long ETag that nobody ever gave to anybody at all\"\r\n", "{}");
+    expect_error(&a, 412, 412201, "If-Match");
+    ask(&a, "PATCH", "/enrollments/x" VERSION, "", "");
+    assert_int_equal(a.status, 405);
+    ask(&a, "PUT", "/enrollments/x" VERSION, "", "\xff\xfe");
+    expect_error(&a, 400, 400000, "UTF-8");
+    cJSON_Delete(a.json);
+}
+
 static void test_connection_file(void **state)
 {
     (void)state;
     char path[96], out[OUTPUT_MAX];
     struct stat st;
     snprintf(path, sizeof(path), "%s/cs", dps.dir);
-    assert_int_equal(run_program(out, "connection-string", "--dir", dps.dir, "--host", "dps.test", "--out", path, NULL), 0);
+    assert_int_equal(
+        run_program(out, "connection-string", "--dir", dps.dir, "--host", "dps.test", "--out", path, NULL),
+        0);
     assert_string_equal(out, "");
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
-    assert_int_equal(run_program(out, "connection-string", "--dir", dps.dir, "--out", path, NULL), 4); /* never overwrites */
+    assert_int_equal(run_program(out, "connection-string", "--dir", dps.dir, "--out", path, NULL),
+                     4); /* never overwrites */
     assert_int_equal(run_program(out, "connection-string", "--dir", dps.dir, "--policy", "nobody", NULL), 3);
     assert_int_equal(run_program(out, "connection-string", "--dir", dps.dir, "--host", "a b", NULL), 2);
 }
@@ -614,9 +694,16 @@ static void test_connection_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_symmetric),    cmocka_unit_test(test_x509_group),    cmocka_unit_test(test_bad_enrollments),
-        cmocka_unit_test(test_authorization), cmocka_unit_test(test_bulk),          cmocka_unit_test(test_query),
-        cmocka_unit_test(test_registrations), cmocka_unit_test(test_certificates), cmocka_unit_test(test_connection_file),
+        cmocka_unit_test(test_symmetric),
+        cmocka_unit_test(test_x509_group),
+        cmocka_unit_test(test_bad_enrollments),
+        cmocka_unit_test(test_authorization),
+        cmocka_unit_test(test_bulk),
+        cmocka_unit_test(test_query),
+        cmocka_unit_test(test_registrations),
+        cmocka_unit_test(test_certificates),
+        cmocka_unit_test(test_connection_file),
+        cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

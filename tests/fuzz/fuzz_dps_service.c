@@ -1,5 +1,5 @@
-/* What the service side of keynym-dps reads from others: SAS tokens, base64, enrollments, queries, TPM public areas, faults
- * and webhook answers. The first byte of an input says which. */
+/* What the service side of keynym-dps reads from others: SAS tokens, base64, enrollments, queries, TPM public
+ * areas, faults and webhook answers. The first byte of an input says which. */
 #include "fuzz_driver.h"
 
 #include <stdlib.h>
@@ -58,7 +58,8 @@ static void read_enrollment(dps_span text, bool is_group)
         json = said != NULL ? dps_json_parse(dps_span_of(said), &problem) : NULL;
         check(json != NULL && dps_enrollment_from_json(json, is_group, &e, &again, &problem));
         check(dps_blob_equal(&e.primary, &again.primary) && dps_blob_equal(&e.secondary, &again.secondary));
-        check(e.allocation == again.allocation && e.enabled == again.enabled && strcmp(e.hub, again.hub) == 0);
+        check(e.allocation == again.allocation && e.enabled == again.enabled &&
+              strcmp(e.hub, again.hub) == 0);
         cJSON_Delete(json);
         free(said);
         dps_enrollment_clear(&again);
@@ -69,7 +70,8 @@ static void read_enrollment(dps_span text, bool is_group)
 
 static void read_query(dps_span text)
 {
-    static const char document[] = "{\"registrationId\":\"dev-1\",\"attestation\":{\"type\":\"x509\"},\"n\":5}";
+    static const char document[] =
+        "{\"registrationId\":\"dev-1\",\"attestation\":{\"type\":\"x509\"},\"n\":5}";
     const char *problem = NULL;
     dps_query *query = dps_query_parse(text, &problem);
     check((query == NULL) == (problem != NULL));
@@ -100,7 +102,8 @@ static void read_faults(dps_span text)
     }
     check(count <= DPS_FAULTS_MAX);
     for (size_t i = 0; i < count; i++)
-        check(rules[i].kind < DPS_FAULT_KINDS && rules[i].step < DPS_STEPS && rules[i].percent >= 1 && rules[i].percent <= 100);
+        check(rules[i].kind < DPS_FAULT_KINDS && rules[i].step < DPS_STEPS && rules[i].percent >= 1 &&
+              rules[i].percent <= 100);
 }
 
 static void read_webhook(dps_span text)
@@ -159,24 +162,36 @@ static void add_text(void (*add)(const void *data, size_t size), char kind, cons
 
 void fuzz_seeds(void (*add)(const void *data, size_t size))
 {
-    uint8_t area[1 + 2 + 10 + 32 + 14 + 256] = {5,    0x01, 0x3a, 0x00, 0x01, 0x00, 0x0b, 0x00, 0x03, 0x00, 0xb2, 0x00, 0x20};
+    uint8_t area[1 + 2 + 10 + 32 + 14 + 256] = {5,    0x01, 0x3a, 0x00, 0x01, 0x00, 0x0b,
+                                                0x00, 0x03, 0x00, 0xb2, 0x00, 0x20};
     static const uint8_t middle[] = {0, 6, 0, 0x80, 0, 0x43, 0, 0x10, 8, 0, 0, 0, 0, 0};
     memcpy(area + 13 + 32, middle, sizeof(middle));
     area[1 + 2 + 10 + 32 + 12] = 1; /* the modulus has 256 bytes */
     memset(area + 13 + 32 + 14, 0xab, 256);
     add(area, sizeof(area));
-    add_text(add, 0, "SharedAccessSignature sr=0ne%2fregistrations%2fd&sig=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%3D&se=20&skn=registration");
+    add_text(add, 0,
+             "SharedAccessSignature "
+             "sr=0ne%2fregistrations%2fd&sig=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%3D&se=20&skn="
+             "registration");
     add_text(add, 1, "MDEyMzQ1Njc4OWFiY2RlZg==");
     add_text(add, 2,
-             "{\"registrationId\":\"d\",\"attestation\":{\"type\":\"symmetricKey\",\"symmetricKey\":{\"primaryKey\":"
-             "\"MDEyMzQ1Njc4OWFiY2RlZg==\",\"secondaryKey\":\"MDEyMzQ1Njc4OWFiY2RlZg==\"}},\"iotHubs\":[\"a\",\"b\"],"
-             "\"reprovisionPolicy\":{\"updateHubAssignment\":true},\"initialTwin\":{\"tags\":{}},\"provisioningStatus\":\"disabled\"}");
+             "{\"registrationId\":\"d\",\"attestation\":{\"type\":\"symmetricKey\",\"symmetricKey\":{"
+             "\"primaryKey\":"
+             "\"MDEyMzQ1Njc4OWFiY2RlZg==\",\"secondaryKey\":\"MDEyMzQ1Njc4OWFiY2RlZg==\"}},\"iotHubs\":["
+             "\"a\",\"b\"],"
+             "\"reprovisionPolicy\":{\"updateHubAssignment\":true},\"initialTwin\":{\"tags\":{}},"
+             "\"provisioningStatus\":\"disabled\"}");
     add_text(add, 3,
-             "{\"enrollmentGroupId\":\"g\",\"attestation\":{\"type\":\"x509\",\"x509\":{\"caReferences\":{\"primary\":\"r\"}}},"
-             "\"allocationPolicy\":\"custom\",\"customAllocationDefinition\":{\"webhookUrl\":\"https://h/\",\"apiVersion\":\"v\"}}");
-    add_text(add, 4, "SELECT * FROM enrollments WHERE (attestation.type = 'x509' OR n >= 5) AND NOT registrationId <> \"dev-1\"");
+             "{\"enrollmentGroupId\":\"g\",\"attestation\":{\"type\":\"x509\",\"x509\":{\"caReferences\":{"
+             "\"primary\":\"r\"}}},"
+             "\"allocationPolicy\":\"custom\",\"customAllocationDefinition\":{\"webhookUrl\":\"https://h/"
+             "\",\"apiVersion\":\"v\"}}");
+    add_text(add, 4,
+             "SELECT * FROM enrollments WHERE (attestation.type = 'x509' OR n >= 5) AND NOT registrationId "
+             "<> \"dev-1\"");
     add_text(add, 6,
-             "{\"faults\":[{\"kind\":\"drop\",\"step\":\"status\",\"after\":true,\"percent\":5,\"count\":3},{\"kind\":\"clock-skew\","
+             "{\"faults\":[{\"kind\":\"drop\",\"step\":\"status\",\"after\":true,\"percent\":5,\"count\":3},{"
+             "\"kind\":\"clock-skew\","
              "\"skewS\":-60},{\"kind\":\"delay\",\"delayMs\":5,\"registrationId\":\"d\"}]}");
     add_text(add, 7, "{\"iotHubHostName\":\"hub.test\",\"initialTwin\":{\"tags\":{}},\"payload\":[1,2]}");
 }

@@ -1,4 +1,5 @@
-/* The commands for enrollments, groups and certificates, and devices with symmetric keys over MQTT against the real server. */
+/* The commands for enrollments, groups and certificates, and devices with symmetric keys over MQTT against
+ * the real server. */
 #include "test_dps_harness.h"
 
 #include <setjmp.h>
@@ -63,10 +64,10 @@ static void sign(const char *id, const char *key64, char out[512])
     assert_non_null(HMAC(EVP_sha256(), key, key_len, (unsigned char *)text, strlen(text), mac, &n));
     EVP_EncodeBlock((unsigned char *)b64, mac, 32);
     for (const char *c = b64; *c != '\0'; c++)
-        snprintf(escaped + strlen(escaped), sizeof(escaped) - strlen(escaped), strchr("+/=", *c) != NULL ? "%%%02X" : "%c",
-                 (unsigned char)*c);
-    snprintf(out, 512, "SharedAccessSignature sr=%s%%2fregistrations%%2f%s&sig=%s&se=%lld&skn=registration", dps.scope, id, escaped,
-             se);
+        snprintf(escaped + strlen(escaped), sizeof(escaped) - strlen(escaped),
+                 strchr("+/=", *c) != NULL ? "%%%02X" : "%c", (unsigned char)*c);
+    snprintf(out, 512, "SharedAccessSignature sr=%s%%2fregistrations%%2f%s&sig=%s&se=%lld&skn=registration",
+             dps.scope, id, escaped, se);
 }
 
 /* CONNECT with a password; returns the CONNACK's code. */
@@ -131,7 +132,8 @@ static void key_of(const char *family, const char *id, const char *device, char 
 {
     char text[OUTPUT_MAX];
     if (device != NULL)
-        assert_int_equal(run_program(text, family, "key", "--dir", dps.dir, "--id", id, "--device", device, NULL), 0);
+        assert_int_equal(
+            run_program(text, family, "key", "--dir", dps.dir, "--id", id, "--device", device, NULL), 0);
     else
         assert_int_equal(run_program(text, family, "key", "--dir", dps.dir, "--id", id, NULL), 0);
     snprintf(out, 128, "%.*s", (int)strcspn(text, "\n"), text);
@@ -143,8 +145,8 @@ static void test_keys(void **state)
     char key[128], sas[512], path[128], out[OUTPUT_MAX];
     const char *dir = dps.dir;
     write_file("key.b64", " MDEyMzQ1Njc4OWFiY2RlZg==\n", path);
-    assert_int_equal(run_program(NULL, "enrollment", "create", "--dir", dir, "--id", "own", "--symmetric-key", "--primary-key-file",
-                                 path, NULL),
+    assert_int_equal(run_program(NULL, "enrollment", "create", "--dir", dir, "--id", "own", "--symmetric-key",
+                                 "--primary-key-file", path, NULL),
                      0);
     key_of("enrollment", "own", NULL, key);
     assert_string_equal(key, "MDEyMzQ1Njc4OWFiY2RlZg==");
@@ -154,7 +156,8 @@ static void test_keys(void **state)
     refused("own", sas);
     assert_int_equal(run_program(NULL, "enrollment", "enable", "--dir", dir, "--id", "own", NULL), 0);
     accepted("own", key);
-    assert_int_equal(run_program(NULL, "group", "create", "--dir", dir, "--id", "keys", "--symmetric-key", NULL), 0);
+    assert_int_equal(
+        run_program(NULL, "group", "create", "--dir", dir, "--id", "keys", "--symmetric-key", NULL), 0);
     key_of("group", "keys", "member-1", key);
     accepted("member-1", key);
     sign("member-2", key, sas);
@@ -171,11 +174,14 @@ static void test_keys(void **state)
     assert_null(strstr(out, key));
     /* into a file of its own */
     snprintf(path, sizeof(path), "%s/own.key", dir);
-    assert_int_equal(run_program(out, "enrollment", "key", "--dir", dir, "--id", "own", "--secondary", "--out", path, NULL), 0);
+    assert_int_equal(run_program(out, "enrollment", "key", "--dir", dir, "--id", "own", "--secondary",
+                                 "--out", path, NULL),
+                     0);
     struct stat st;
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
-    assert_int_equal(run_program(out, "enrollment", "key", "--dir", dir, "--id", "own", "--out", path, NULL), 4);
+    assert_int_equal(run_program(out, "enrollment", "key", "--dir", dir, "--id", "own", "--out", path, NULL),
+                     4);
     assert_int_equal(run_program(NULL, "enrollment", "delete", "--dir", dir, "--id", "own", NULL), 0);
     assert_int_equal(run_program(NULL, "enrollment", "show", "--dir", dir, "--id", "own", NULL), 3);
     assert_int_equal(run_program(NULL, "enrollment", "key", "--dir", dir, "--id", "own", NULL), 3);
@@ -189,9 +195,15 @@ static void test_certificates(void **state)
     client c;
     message m;
     test_cert dev = test_cert_make(&(test_cert_spec){.cn = "ref-1", .issuer = &root, .eku = "clientAuth"});
-    assert_int_equal(run_program(NULL, "certificate", "add", "--dir", dir, "--id", "ours", "--certificate", root_path, NULL), 0);
-    assert_int_equal(run_program(NULL, "certificate", "add", "--dir", dir, "--id", "ours", "--certificate", root_path, NULL), 4);
-    assert_int_equal(run_program(NULL, "group", "create", "--dir", dir, "--id", "refs", "--ca-reference", "ours", NULL), 0);
+    assert_int_equal(run_program(NULL, "certificate", "add", "--dir", dir, "--id", "ours", "--certificate",
+                                 root_path, NULL),
+                     0);
+    assert_int_equal(run_program(NULL, "certificate", "add", "--dir", dir, "--id", "ours", "--certificate",
+                                 root_path, NULL),
+                     4);
+    assert_int_equal(
+        run_program(NULL, "group", "create", "--dir", dir, "--id", "refs", "--ca-reference", "ours", NULL),
+        0);
     client_open(&c, &dps, 0, &dev, NULL);
     client_hello(&c, &dps, "ref-1");
     client_register(&c, "1", "", &m);
@@ -201,15 +213,21 @@ static void test_certificates(void **state)
     test_cert proof = test_cert_make(&(test_cert_spec){.cn = code, .issuer = &root});
     snprintf(path, sizeof(path), "%s/proof.pem", dir);
     test_cert_write(proof.cert, path);
-    assert_int_equal(run_program(NULL, "certificate", "verify", "--dir", dir, "--id", "ours", "--certificate", root_path, NULL), 1);
-    assert_int_equal(run_program(NULL, "certificate", "verify", "--dir", dir, "--id", "ours", "--certificate", path, NULL), 0);
+    assert_int_equal(run_program(NULL, "certificate", "verify", "--dir", dir, "--id", "ours", "--certificate",
+                                 root_path, NULL),
+                     1);
+    assert_int_equal(
+        run_program(NULL, "certificate", "verify", "--dir", dir, "--id", "ours", "--certificate", path, NULL),
+        0);
     assert_int_equal(run_program(out, "certificate", "list", "--dir", dir, NULL), 0);
     assert_non_null(strstr(out, "verified"));
     assert_null(strstr(out, "not verified"));
     client_register(&c, "2", "", &m);
     assert_int_equal(m.status, 202);
     /* the proof cannot be used twice, and a new code takes the trust away */
-    assert_int_equal(run_program(NULL, "certificate", "verify", "--dir", dir, "--id", "ours", "--certificate", path, NULL), 1);
+    assert_int_equal(
+        run_program(NULL, "certificate", "verify", "--dir", dir, "--id", "ours", "--certificate", path, NULL),
+        1);
     assert_int_equal(run_program(NULL, "certificate", "code", "--dir", dir, "--id", "ours", NULL), 0);
     client_register(&c, "3", "", &m);
     assert_int_equal(m.status, 401);
@@ -238,7 +256,8 @@ static void test_refusals(void **state)
     assert_int_equal(CREATE("--symmetric-key", "--allocation", "best"), 2);
     assert_int_equal(CREATE("--symmetric-key", "--allocation", "custom"), 2);
     assert_int_equal(CREATE("--symmetric-key", "--webhook", "https://localhost/"), 2);
-    assert_int_equal(CREATE("--symmetric-key", "--allocation", "custom", "--webhook", "http://localhost/"), 2);
+    assert_int_equal(CREATE("--symmetric-key", "--allocation", "custom", "--webhook", "http://localhost/"),
+                     2);
     assert_int_equal(CREATE("--symmetric-key", "--reprovision", "often"), 2);
     assert_int_equal(CREATE("--symmetric-key", "--hub", "a b"), 2);
     assert_int_equal(CREATE("--symmetric-key", "--device-id", "a b"), 2);
@@ -250,12 +269,20 @@ static void test_refusals(void **state)
     assert_int_equal(CREATE("--certificate", text), 1);
     assert_int_equal(CREATE("--endorsement-key-file", key), 1);
     assert_int_equal(run_program(out, "enrollment", "show", "--dir", dir, "--id", "bad", NULL), 3);
-    assert_int_equal(run_program(out, "group", "create", "--dir", dir, "--id", "bad", "--endorsement-key-file", key, NULL), 2);
-    assert_int_equal(run_program(out, "certificate", "add", "--dir", dir, "--id", "a b", "--certificate", root_path, NULL), 1);
-    assert_int_equal(run_program(out, "certificate", "add", "--dir", dir, "--id", "x", "--certificate", text, NULL), 1);
-    assert_int_equal(run_program(out, "group", "create", "--dir", dir, "--id", "x509", "--certificate", root_path, NULL), 0);
+    assert_int_equal(
+        run_program(out, "group", "create", "--dir", dir, "--id", "bad", "--endorsement-key-file", key, NULL),
+        2);
+    assert_int_equal(
+        run_program(out, "certificate", "add", "--dir", dir, "--id", "a b", "--certificate", root_path, NULL),
+        1);
+    assert_int_equal(
+        run_program(out, "certificate", "add", "--dir", dir, "--id", "x", "--certificate", text, NULL), 1);
+    assert_int_equal(
+        run_program(out, "group", "create", "--dir", dir, "--id", "x509", "--certificate", root_path, NULL),
+        0);
     assert_int_equal(run_program(out, "group", "key", "--dir", dir, "--id", "x509", NULL), 1);
-    assert_int_equal(run_program(out, "group", "key", "--dir", dir, "--id", "x509", "--device", "a b", NULL), 2);
+    assert_int_equal(run_program(out, "group", "key", "--dir", dir, "--id", "x509", "--device", "a b", NULL),
+                     2);
 }
 
 int main(void)

@@ -1,4 +1,5 @@
-/* Faults on demand, against the real server: every kind, over MQTT, and those that concern the carrier over HTTPS, too. */
+/* Faults on demand, against the real server: every kind, over MQTT, and those that concern the carrier over
+ * HTTPS, too. */
 #include "test_dps_harness.h"
 
 #include <setjmp.h>
@@ -26,7 +27,9 @@ static int start(void **state)
     dev2 = test_cert_make(&(test_cert_spec){.cn = "dev2", .issuer = &root, .eku = "clientAuth"});
     snprintf(path, sizeof(path), "%s/root.pem", dps.dir);
     test_cert_write(root.cert, path);
-    assert_int_equal(run_program(NULL, "group", "create", "--dir", dps.dir, "--id", "fleet", "--certificate", path, NULL), 0);
+    assert_int_equal(
+        run_program(NULL, "group", "create", "--dir", dps.dir, "--id", "fleet", "--certificate", path, NULL),
+        0);
     server_start(&dps, (const char *const[]){"--mqtt-port", "0", "--https-port", "0", NULL});
     return 0;
 }
@@ -49,9 +52,11 @@ static int clear(void **state)
 }
 
 /* At most three options with their values. */
-static void fault(const char *kind, const char *a, const char *av, const char *b, const char *bv, const char *c, const char *cv)
+static void fault(const char *kind, const char *a, const char *av, const char *b, const char *bv,
+                  const char *c, const char *cv)
 {
-    assert_int_equal(run_program(NULL, "fault", "add", "--dir", dps.dir, "--kind", kind, a, av, b, bv, c, cv, NULL), 0);
+    assert_int_equal(
+        run_program(NULL, "fault", "add", "--dir", dps.dir, "--kind", kind, a, av, b, bv, c, cv, NULL), 0);
 }
 
 static void hello(client *c, const test_cert *leaf, const char *id)
@@ -81,7 +86,9 @@ static void test_throttle(void **state)
     client_register(&c, "2", "", &m); /* the third time it works */
     assert_int_equal(m.status, 202);
     client_close(&c);
-    hello(&c, &dev2, "dev2"); /* and so it does for others */
+    clear(NULL);
+    fault("throttle", "--id", "dev1", "--percent", "100", "--step", "register");
+    hello(&c, &dev2, "dev2"); /* and for others always */
     client_register(&c, "1", "", &m);
     assert_int_equal(m.status, 202);
     client_close(&c);
@@ -126,12 +133,15 @@ static void test_drop(void **state)
     client_close(&c);
     assert_false(known("lost1")); /* nothing was done */
     clear(NULL);
-    assert_int_equal(run_program(NULL, "fault", "add", "--dir", dps.dir, "--kind", "drop", "--step", "register", "--after", NULL), 0);
+    assert_int_equal(run_program(NULL, "fault", "add", "--dir", dps.dir, "--kind", "drop", "--step",
+                                 "register", "--after", NULL),
+                     0);
     hello(&c, &lost1, "lost1");
     send_register(&c);
     client_expect_end(&c);
     client_close(&c);
-    assert_int_equal(run_program(out, "registrations", "--dir", dps.dir, "--id", "lost1", NULL), 0); /* it was done */
+    assert_int_equal(run_program(out, "registrations", "--dir", dps.dir, "--id", "lost1", NULL),
+                     0); /* it was done */
     assert_non_null(strstr(out, "assigned"));
     test_cert_free(&lost1);
 }
@@ -207,7 +217,8 @@ static void test_assignment(void **state)
     const cJSON *registration = cJSON_GetObjectItem(json, "registrationState");
     assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(json, "status")), "failed");
     assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(registration, "status")), "failed");
-    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(registration, "errorMessage")), "the hub says no");
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(registration, "errorMessage")),
+                        "the hub says no");
     assert_true((int)cJSON_GetNumberValue(cJSON_GetObjectItem(registration, "errorCode")) == 400209);
     assert_non_null(cJSON_GetObjectItem(registration, "lastUpdatedDateTimeUtc"));
     assert_null(cJSON_GetObjectItem(registration, "assignedHub"));
@@ -274,7 +285,8 @@ static void test_https(void **state)
     server https = dps;
     https.port = dps.https_port;
     snprintf(request, sizeof(request),
-             "PUT /%s/registrations/dev1/register?api-version=2021-06-01 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
+             "PUT /%s/registrations/dev1/register?api-version=2021-06-01 HTTP/1.1\r\nHost: "
+             "x\r\nContent-Length: 0\r\n"
              "Connection: close\r\n\r\n",
              dps.scope);
     fault("throttle", "--retry-after", "9", "--count", "1", "--step", "register");
@@ -346,7 +358,8 @@ static void test_file(void **state)
     assert_int_equal(run_program(out, "fault", "list", "--dir", dps.dir, NULL), 0);
     assert_string_equal(out, "{\"faults\":[]}\n");
     assert_int_equal(run_program(out, "fault", "add", "--dir", dps.dir, "--kind", "nonsense", NULL), 1);
-    assert_int_equal(run_program(out, "fault", "add", "--dir", dps.dir, "--kind", "drop", "--percent", "x", NULL), 2);
+    assert_int_equal(
+        run_program(out, "fault", "add", "--dir", dps.dir, "--kind", "drop", "--percent", "x", NULL), 2);
     assert_int_equal(run_program(out, "fault", "list", "--dir", dps.dir, NULL), 0);
     assert_string_equal(out, "{\"faults\":[]}\n"); /* nothing was left behind */
 }
@@ -354,11 +367,16 @@ static void test_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_throttle, clear),    cmocka_unit_test_teardown(test_error, clear),
-        cmocka_unit_test_teardown(test_drop, clear),        cmocka_unit_test_teardown(test_drop_connections, clear),
-        cmocka_unit_test_teardown(test_delay, clear),       cmocka_unit_test_teardown(test_malformed, clear),
-        cmocka_unit_test_teardown(test_assignment, clear),  cmocka_unit_test_teardown(test_certificate, clear),
-        cmocka_unit_test_teardown(test_clock, clear),       cmocka_unit_test_teardown(test_https, clear),
+        cmocka_unit_test_teardown(test_throttle, clear),
+        cmocka_unit_test_teardown(test_error, clear),
+        cmocka_unit_test_teardown(test_drop, clear),
+        cmocka_unit_test_teardown(test_drop_connections, clear),
+        cmocka_unit_test_teardown(test_delay, clear),
+        cmocka_unit_test_teardown(test_malformed, clear),
+        cmocka_unit_test_teardown(test_assignment, clear),
+        cmocka_unit_test_teardown(test_certificate, clear),
+        cmocka_unit_test_teardown(test_clock, clear),
+        cmocka_unit_test_teardown(test_https, clear),
         cmocka_unit_test_teardown(test_file, clear),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -42,7 +42,8 @@ static void *serve(void *user)
         if (SSL_accept(ssl) == 1) {
             const char *end = NULL, *length = NULL;
             while (n + 1 < sizeof(request) &&
-                   (end == NULL || (length != NULL && n < (size_t)(end + 4 - request) + (size_t)atoi(length + 16)))) {
+                   (end == NULL ||
+                    (length != NULL && n < (size_t)(end + 4 - request) + (size_t)atoi(length + 16)))) {
                 int got = SSL_read(ssl, request + n, (int)(sizeof(request) - 1 - n));
                 if (got <= 0)
                     break;
@@ -73,8 +74,9 @@ static void answer_with(const char *status, const char *body)
     pthread_mutex_lock(&hook.lock);
     hook.answer[0] = '\0';
     if (status != NULL)
-        snprintf(hook.answer, sizeof(hook.answer), "HTTP/1.1 %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s", status,
-                 strlen(body), body);
+        snprintf(hook.answer, sizeof(hook.answer),
+                 "HTTP/1.1 %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s", status, strlen(body),
+                 body);
     pthread_mutex_unlock(&hook.lock);
 }
 
@@ -111,11 +113,12 @@ static int start(void **state)
     test_cert_write(root.cert, ca);
     start_hook();
     snprintf(url, sizeof(url), "https://localhost:%d/allocate?code=1", hook.port);
-    assert_int_equal(run_program(NULL, "group", "create", "--dir", dps.dir, "--id", "fleet", "--certificate", path, "--allocation",
-                                 "custom", "--webhook", url, "--reprovision", "reset", NULL),
+    assert_int_equal(run_program(NULL, "group", "create", "--dir", dps.dir, "--id", "fleet", "--certificate",
+                                 path, "--allocation", "custom", "--webhook", url, "--reprovision", "reset",
+                                 NULL),
                      0);
-    server_start(&dps, (const char *const[]){"--mqtt-port", "0", "--webhook-ca", ca, "--webhook-timeout", "2", "--hub", "a.test",
-                                             "--hub", "b.test", NULL});
+    server_start(&dps, (const char *const[]){"--mqtt-port", "0", "--webhook-ca", ca, "--webhook-timeout", "2",
+                                             "--hub", "a.test", "--hub", "b.test", NULL});
     return 0;
 }
 
@@ -167,7 +170,8 @@ static void test_assigned(void **state)
 {
     (void)state;
     const cJSON *s;
-    answer_with("200 OK", "{\"iotHubHostName\":\"b.test\",\"initialTwin\":{\"tags\":{\"t\":1}},\"payload\":{\"hello\":\"device\"}}");
+    answer_with("200 OK", "{\"iotHubHostName\":\"b.test\",\"initialTwin\":{\"tags\":{\"t\":1}},\"payload\":{"
+                          "\"hello\":\"device\"}}");
     cJSON *json = decided("{\"payload\":{\"model\":\"m1\"}}", &s);
     assert_string_equal(text(s, "status"), "assigned");
     assert_string_equal(text(s, "assignedHub"), "b.test");
@@ -231,8 +235,8 @@ static void recreate(const char *url)
     char path[96];
     snprintf(path, sizeof(path), "%s/root.pem", dps.dir);
     assert_int_equal(run_program(NULL, "group", "delete", "--dir", dps.dir, "--id", "fleet", NULL), 0);
-    assert_int_equal(run_program(NULL, "group", "create", "--dir", dps.dir, "--id", "fleet", "--certificate", path, "--allocation",
-                                 "custom", "--webhook", url, NULL),
+    assert_int_equal(run_program(NULL, "group", "create", "--dir", dps.dir, "--id", "fleet", "--certificate",
+                                 path, "--allocation", "custom", "--webhook", url, NULL),
                      0);
 }
 

@@ -36,7 +36,8 @@ static void test_static(void **state)
 static void test_hashed(void **state)
 {
     (void)state;
-    static const dps_allocation policies[] = {DPS_ALLOCATE_DEFAULT, DPS_ALLOCATE_HASHED, DPS_ALLOCATE_GEO_LATENCY};
+    static const dps_allocation policies[] = {DPS_ALLOCATE_DEFAULT, DPS_ALLOCATE_HASHED,
+                                              DPS_ALLOCATE_GEO_LATENCY};
     for (size_t p = 0; p < 3; p++) {
         dps_enrollment e = {.allocation = policies[p]};
         int seen[4] = {0};

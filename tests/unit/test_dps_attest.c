@@ -100,7 +100,8 @@ static dps_span sign(fixture *f, const char *id, const void *key, size_t key_len
     char text[300];
     uint8_t mac[DPS_HMAC_SIZE];
     char escaped[160] = "";
-    int n = snprintf(text, sizeof(text), "%s%%2Fregistrations%%2F%s\n%lld", dps_service_id_scope(f->service), id, se);
+    int n = snprintf(text, sizeof(text), "%s%%2Fregistrations%%2F%s\n%lld", dps_service_id_scope(f->service),
+                     id, se);
     assert_true(dps_hmac_sha256(key, key_len, text, (size_t)n, mac));
     char *b64 = dps_base64_encode(mac, sizeof(mac));
     assert_non_null(b64);
@@ -135,7 +136,8 @@ static void refused(fixture *f, const char *id, dps_span sas, const char *part)
     dps_response response = {0};
     dps_request request = a_request(f, id, sas);
     dps_service_register(f->service, &f->peer, &request, &response);
-    if (response.status != 401 || strstr(response.body, part) == NULL || strstr(response.body, "401002") == NULL)
+    if (response.status != 401 || strstr(response.body, part) == NULL ||
+        strstr(response.body, "401002") == NULL)
         fail_msg("%d %s", response.status, response.body);
     dps_response_clear(&response);
     if (sas.len > 0) { /* so is the connection */
@@ -168,7 +170,8 @@ static cJSON *accepted(fixture *f, const char *id, dps_span sas)
 
 static const cJSON *state_of(const cJSON *root, const char *name)
 {
-    return cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(root, "registrationState"), name);
+    return cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(root, "registrationState"),
+                                            name);
 }
 
 static void expect_state(const cJSON *root, const char *name, const char *value)
@@ -256,7 +259,8 @@ static void test_individual_certificate(void **state)
     fixture *f = *state;
     test_cert ca = test_cert_make(&(test_cert_spec){.cn = "CA", .ca = 1});
     test_cert own = test_cert_make(&(test_cert_spec){.cn = "dev-1"}); /* self-signed */
-    test_cert signed_one = test_cert_make(&(test_cert_spec){.cn = "DEV-1", .issuer = &ca, .eku = "clientAuth"});
+    test_cert signed_one =
+        test_cert_make(&(test_cert_spec){.cn = "DEV-1", .issuer = &ca, .eku = "clientAuth"});
     test_cert stranger = test_cert_make(&(test_cert_spec){.cn = "dev-1", .issuer = &ca});
     dps_enrollment e = an_enrollment("dev-1", false, DPS_ATTEST_X509_CLIENT);
     e.primary = der_of(own.cert);
@@ -308,7 +312,8 @@ static void test_individual_certificate(void **state)
     test_cert_free(&ca);
 }
 
-/* Root and intermediate each have a group: the intermediate's decides, so disabling it revokes what it signed. */
+/* Root and intermediate each have a group: the intermediate's decides, so disabling it revokes what it
+ * signed. */
 static void test_intermediate(void **state)
 {
     fixture *f = *state;
@@ -323,9 +328,9 @@ static void test_intermediate(void **state)
     f->peer.untrusted = sk_X509_new_null();
     assert_true(sk_X509_push(f->peer.untrusted, middle.cert) > 0);
     cJSON *answer = accepted(f, "dev-1", no_sas);
-    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(state_of(answer, "x509"),
-                                                                              "enrollmentGroupId")),
-                        "all");
+    assert_string_equal(
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(state_of(answer, "x509"), "enrollmentGroupId")),
+        "all");
     cJSON_Delete(answer);
     e = an_enrollment("some", true, DPS_ATTEST_X509_SIGNING);
     e.primary = der_of(middle.cert);

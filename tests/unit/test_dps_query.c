@@ -10,8 +10,9 @@
 #include <cJSON.h>
 #include <cmocka.h>
 
-static const char document[] = "{\"registrationId\":\"dev-1\",\"n\":5,\"on\":true,\"etag\":\"a b\",\"none\":null,"
-                               "\"attestation\":{\"type\":\"x509\",\"x509\":{\"v\":-2.5}}}";
+static const char document[] =
+    "{\"registrationId\":\"dev-1\",\"n\":5,\"on\":true,\"etag\":\"a b\",\"none\":null,"
+    "\"attestation\":{\"type\":\"x509\",\"x509\":{\"v\":-2.5}}}";
 
 static void test_conditions(void **state)
 {
@@ -95,9 +96,14 @@ static void refused(const char *text, const char *part)
 static void test_refused(void **state)
 {
     (void)state;
-    static const char *const starts[] = {
-        "", "SELECT", "SELECT a FROM enrollments", "SELECT * FROM", "SELECT * FROM users", "DELETE * FROM enrollments",
-        "SELECT * enrollments", ";"};
+    static const char *const starts[] = {"",
+                                         "SELECT",
+                                         "SELECT a FROM enrollments",
+                                         "SELECT * FROM",
+                                         "SELECT * FROM users",
+                                         "DELETE * FROM enrollments",
+                                         "SELECT * enrollments",
+                                         ";"};
     for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++)
         refused(starts[i], "SELECT");
 #define S "SELECT * FROM enrollments "

@@ -1,4 +1,5 @@
-/* SAS tokens, base64 and derived keys. Expected values were computed with Python's hmac and base64 modules. */
+/* SAS tokens, base64 and derived keys. Expected values were computed with Python's hmac and base64 modules.
+ */
 #include "dps_sas.h"
 
 #include <setjmp.h>
@@ -23,8 +24,10 @@ static void test_as_sent(void **state)
 {
     (void)state;
     static const char *const tokens[] = {
-        "SharedAccessSignature sr=0neABC%2fregistrations%2fdev-1&sig=" SIG_ENCODED "&se=2000000000&skn=registration",
-        "SharedAccessSignature sig=" SIG_ENCODED "&skn=registration&se=2000000000&sr=0neABC%2fregistrations%2fdev-1",
+        "SharedAccessSignature sr=0neABC%2fregistrations%2fdev-1&sig=" SIG_ENCODED
+        "&se=2000000000&skn=registration",
+        "SharedAccessSignature sig=" SIG_ENCODED
+        "&skn=registration&se=2000000000&sr=0neABC%2fregistrations%2fdev-1",
         "SharedAccessSignature sr=0neABC/registrations/dev-1&se=2000000000&sig=" SIG_UNENCODED,
     };
     for (size_t i = 0; i < 3; i++) {
@@ -89,9 +92,9 @@ static void test_base64(void **state)
         const char *text;
         int len; /* -1: refused */
     } rows[] = {
-        {"", 0},       {"AA==", 1},  {"AAA=", 2}, {"AAAA", 3},  {"AAAAAA==", 4}, {"A", -1},
-        {"AA", -1},    {"AAA", -1},  {"AA=", -1}, {"A===", -1}, {"====", -1},    {"AB==", -1},
-        {"AAB=", -1},  {"AA=A", -1}, {"AA\nA", -1}, {"AAA-", -1}, {"AA== ", -1}, {"AAAAAAAA", -1},
+        {"", 0},      {"AA==", 1},  {"AAA=", 2},   {"AAAA", 3},  {"AAAAAA==", 4}, {"A", -1},
+        {"AA", -1},   {"AAA", -1},  {"AA=", -1},   {"A===", -1}, {"====", -1},    {"AB==", -1},
+        {"AAB=", -1}, {"AA=A", -1}, {"AA\nA", -1}, {"AAA-", -1}, {"AA== ", -1},   {"AAAAAAAA", -1},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         dps_blob blob = {0};

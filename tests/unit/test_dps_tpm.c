@@ -1,5 +1,6 @@
-/* The activation blob, opened with the private keys as a TPM does it (TPM 2.0 part 1, 24 and 23.3), by code of its own; and
- * TPM attestation through the service. tests/interop/tpm does the same with a software TPM. */
+/* The activation blob, opened with the private keys as a TPM does it (TPM 2.0 part 1, 24 and 23.3), by code
+ * of its own; and TPM attestation through the service. tests/interop/tpm does the same with a software TPM.
+ */
 #include "dps_tpm.h"
 
 #include <setjmp.h>
@@ -85,7 +86,8 @@ static void open_seed(EVP_PKEY *key, const char *label, const uint8_t *secret, u
     EVP_PKEY_CTX_free(ctx);
 }
 
-static void kdf(const uint8_t seed[32], const char *label, const uint8_t *context, size_t context_len, unsigned bits, uint8_t *ret)
+static void kdf(const uint8_t seed[32], const char *label, const uint8_t *context, size_t context_len,
+                unsigned bits, uint8_t *ret)
 {
     uint8_t text[128] = {0, 0, 0, 1}, mac[32];
     size_t n = 4;
@@ -193,10 +195,11 @@ static void test_public(void **state)
         uint8_t value;
         const char *part;
     } rows[] = {
-        {0, 0, "another length"}, {3, 0x23, "not RSA"},      {5, 0x0c, "not RSA"},     {7, 0x01, "restricted"},
-        {7, 0x07, "restricted"},  {9, 0xb0, "restricted"},   {11, 65, "not complete"}, {45, 5, "AES-128-CFB"},
-        {46, 1, "AES-128-CFB"},   {49, 0x44, "AES-128-CFB"}, {51, 0x14, "AES-128-CFB"}, {52, 4, "2048"},
-        {56, 3, "exponent"},      {58, 0, "2048"},           {60, 0, "RSA modulus"},
+        {0, 0, "another length"},  {3, 0x23, "not RSA"},      {5, 0x0c, "not RSA"},
+        {7, 0x01, "restricted"},   {7, 0x07, "restricted"},   {9, 0xb0, "restricted"},
+        {11, 65, "not complete"},  {45, 5, "AES-128-CFB"},    {46, 1, "AES-128-CFB"},
+        {49, 0x44, "AES-128-CFB"}, {51, 0x14, "AES-128-CFB"}, {52, 4, "2048"},
+        {56, 3, "exponent"},       {58, 0, "2048"},           {60, 0, "RSA modulus"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         dps_blob changed = {0};
@@ -239,7 +242,8 @@ static int setup(void **state)
     const dps_service_config config = {.hubs = &hubs};
     assert_true(dps_service_new(f->store, &config, &f->service, NULL));
     f->peer = (dps_peer){.tls_version = "TLSv1.3", .address = "test"};
-    dps_enrollment e = {.id = "dev", .attestation = DPS_ATTEST_TPM, .enabled = true, .update_hub = true, .etag = "e"};
+    dps_enrollment e = {
+        .id = "dev", .attestation = DPS_ATTEST_TPM, .enabled = true, .update_hub = true, .etag = "e"};
     assert_true(dps_blob_copy(ek.area.bytes, ek.area.len, &e.primary));
     assert_int_equal(dps_store_enrollment_add(f->store, &e, NULL), DPS_STORE_OK);
     dps_enrollment_clear(&e);
@@ -304,8 +308,8 @@ static void sign(const fixture *f, const uint8_t key[32], char out[512])
     assert_true(dps_hmac_sha256(key, 32, text, strlen(text), mac));
     char *b64 = dps_base64_encode(mac, 32);
     for (const char *c = b64; *c != '\0'; c++)
-        snprintf(escaped + strlen(escaped), sizeof(escaped) - strlen(escaped), strchr("+/=", *c) != NULL ? "%%%02X" : "%c",
-                 (unsigned char)*c);
+        snprintf(escaped + strlen(escaped), sizeof(escaped) - strlen(escaped),
+                 strchr("+/=", *c) != NULL ? "%%%02X" : "%c", (unsigned char)*c);
     free(b64);
     snprintf(out, 512, "SharedAccessSignature sr=%s/registrations/dev&sig=%s&se=4000000000&skn=registration",
              dps_service_id_scope(f->service), escaped);
@@ -391,7 +395,8 @@ static void test_refusals(void **state)
     refused(f, "https", body, 401, "disabled");
 }
 
-/* The storage root key is asked for where it was never sent, and must be the enrollment's where that names one. */
+/* The storage root key is asked for where it was never sent, and must be the enrollment's where that names
+ * one. */
 static void test_storage_root_key(void **state)
 {
     fixture *f = *state;

@@ -23,5 +23,6 @@ kn_script(command whole ${CMAKE_CURRENT_LIST_DIR}/whole/command.sh ${PROJECT_SOU
 kn_script(hub whole ${CMAKE_CURRENT_LIST_DIR}/whole/hub.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(install whole ${CMAKE_CURRENT_LIST_DIR}/whole/install.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(link whole ${CMAKE_CURRENT_LIST_DIR}/whole/link.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+kn_script(symmetric whole ${CMAKE_CURRENT_LIST_DIR}/whole/symmetric.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(differential whole ${CMAKE_CURRENT_LIST_DIR}/whole/differential.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(doctor whole ${CMAKE_CURRENT_LIST_DIR}/whole/doctor.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})

@@ -281,12 +281,87 @@ static void test_slow_request_is_cut(void **state)
     test_dir_remove(slow.dir);
 }
 
+/* Resident memory of the server, in MB. */
+static double resident_mb(pid_t pid)
+{
+    char path[64], line[256];
+    double kb = 0;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL && sscanf(line, "VmRSS: %lf", &kb) != 1)
+        ;
+    fclose(file);
+    return kb / 1024;
+}
+
+/* A peer that asks for ever and reads nothing is closed, and costs no more than its caps. */
+static void test_peer_that_does_not_read(void **state)
+{
+    (void)state;
+    client c;
+    static char requests[16 * 1024];
+    static const char one[] = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+    const size_t n = sizeof(one) - 1;
+    for (size_t i = 0; i < sizeof(requests) / n; i++)
+        memcpy(requests + i * n, one, n);
+    double before = resident_mb(dps.pid);
+    client_open(&c, &dps, 0, &dev1, NULL);
+    int sent = 0;
+    for (int i = 0; i < 20000 && sent >= 0; i++) {
+        int written = SSL_write(c.ssl, requests, (int)(sizeof(requests) / n * n));
+        sent = written > 0 ? sent + 1 : -1;
+    }
+    assert_int_equal(sent, -1); /* 300 MB were not taken */
+    client_close(&c);
+    client_open(&c, &dps, 0, &dev1, NULL); /* the next is served */
+    answer a;
+    ask(&c, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n", &a);
+    assert_int_equal(a.status, 404);
+    client_close(&c);
+#ifndef __SANITIZE_ADDRESS__
+    assert_true(resident_mb(dps.pid) - before < 32);
+#else
+    (void)before;
+#endif
+}
+
+/* h2 is offered by many and spoken by libwebsockets: HTTP/1.1 must be chosen. */
+static void test_alpn(void **state)
+{
+    (void)state;
+    static const unsigned char offer[] = "\2h2\10http/1.1";
+    const unsigned char *chosen = NULL;
+    unsigned n = 0;
+    char head[16] = "";
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL *ssl = SSL_new(ctx);
+    int fd = tcp_connect(dps.port);
+    assert_int_equal(SSL_set_alpn_protos(ssl, offer, sizeof(offer) - 1), 0);
+    assert_int_equal(SSL_set_fd(ssl, fd), 1);
+    assert_int_equal(SSL_connect(ssl), 1);
+    SSL_get0_alpn_selected(ssl, &chosen, &n);
+    assert_int_equal(n, 8);
+    assert_memory_equal(chosen, "http/1.1", 8);
+    assert_true(SSL_write(ssl, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n", 30) == 30);
+    assert_true(SSL_read(ssl, head, 12) == 12);
+    assert_string_equal(head, "HTTP/1.1 404");
+    SSL_free(ssl);
+    SSL_CTX_free(ctx);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_provision),          cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_no_certificate),     cmocka_unit_test(test_malformed_closes),
-        cmocka_unit_test(test_pipelined_and_head), cmocka_unit_test(test_slow_request_is_cut),
+        cmocka_unit_test(test_provision),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_no_certificate),
+        cmocka_unit_test(test_malformed_closes),
+        cmocka_unit_test(test_pipelined_and_head),
+        cmocka_unit_test(test_slow_request_is_cut),
+        cmocka_unit_test(test_peer_that_does_not_read),
+        cmocka_unit_test(test_alpn),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

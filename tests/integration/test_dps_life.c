@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -78,6 +79,72 @@ static void test_kill_and_restart(void **state)
     client_hello(&c, &f->dps, "dev1");
     client_poll(&c, "2", operation, &m);
     assert_int_equal(m.status, 200);
+    client_close(&c);
+    assert_int_equal(server_stop(&f->dps, SIGTERM), 0);
+    test_cert_free(&dev);
+}
+
+/* Killed while many register: whoever had its answer finds it again, whatever became of the others. */
+static void test_kill_under_load(void **state)
+{
+    fixture *f = *state;
+    enum { ANSWERED = 20, UNANSWERED = 20 };
+    static char operations[ANSWERED][128];
+    client clients[ANSWERED + UNANSWERED];
+    test_cert devices[ANSWERED + UNANSWERED];
+    char id[32], body[64];
+    message m;
+    server_start(&f->dps, NULL);
+    for (size_t i = 0; i < ANSWERED + UNANSWERED; i++) {
+        snprintf(id, sizeof(id), "dev%zu", i);
+        devices[i] = a_device(f, id);
+        client_open(&clients[i], &f->dps, 0, &devices[i], NULL);
+        client_hello(&clients[i], &f->dps, id);
+    }
+    for (size_t i = 0; i < UNANSWERED; i++) { /* sent, and not waited for */
+        snprintf(body, sizeof(body), "{\"registrationId\":\"dev%zu\"}", ANSWERED + i);
+        packet p = publish_packet(0x32, 7, "$dps/registrations/PUT/iotdps-register/?$rid=1", body);
+        client_send(&clients[ANSWERED + i], p.bytes, p.n);
+    }
+    for (size_t i = 0; i < ANSWERED; i++) {
+        client_register(&clients[i], "1", "", &m);
+        assert_int_equal(m.status, 202);
+        operation_of(&m, operations[i]);
+    }
+    assert_int_equal(server_stop(&f->dps, SIGKILL), -SIGKILL);
+    for (size_t i = 0; i < ANSWERED + UNANSWERED; i++)
+        client_close(&clients[i]);
+    server_start(&f->dps, NULL);
+    for (size_t i = 0; i < ANSWERED; i++) {
+        snprintf(id, sizeof(id), "dev%zu", i);
+        client_open(&clients[i], &f->dps, 0, &devices[i], NULL);
+        client_hello(&clients[i], &f->dps, id);
+        client_poll(&clients[i], "2", operations[i], &m);
+        assert_int_equal(m.status, 200);
+        client_close(&clients[i]);
+    }
+    assert_int_equal(server_stop(&f->dps, SIGTERM), 0);
+    for (size_t i = 0; i < ANSWERED + UNANSWERED; i++)
+        test_cert_free(&devices[i]);
+}
+
+/* libwebsockets' own time for a handshake is 5 s, too short for one that queues behind a thousand others:
+ * what counts is --connect-timeout. The client starts its handshake only after 6 s. */
+static void test_late_handshake(void **state)
+{
+    fixture *f = *state;
+    test_cert dev = a_device(f, "dev1");
+    client c = {.ctx = SSL_CTX_new(TLS_client_method())};
+    server_start(&f->dps, (const char *const[]){"--connect-timeout", "60", NULL});
+    assert_int_equal(SSL_CTX_use_certificate(c.ctx, dev.cert), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey(c.ctx, dev.key), 1);
+    c.fd = tcp_connect(f->dps.port);
+    struct pollfd closed = {.fd = c.fd, .events = POLLIN};
+    assert_int_equal(poll(&closed, 1, 6000), 0); /* it is not cut, and says nothing */
+    c.ssl = SSL_new(c.ctx);
+    assert_int_equal(SSL_set_fd(c.ssl, c.fd), 1);
+    assert_int_equal(SSL_connect(c.ssl), 1);
+    client_hello(&c, &f->dps, "dev1");
     client_close(&c);
     assert_int_equal(server_stop(&f->dps, SIGTERM), 0);
     test_cert_free(&dev);
@@ -314,6 +381,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_kill_and_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_kill_under_load, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_late_handshake, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_connections, setup, teardown),
         cmocka_unit_test_setup_teardown(test_signals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_silence, setup, teardown),

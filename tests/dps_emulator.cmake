@@ -10,7 +10,7 @@ target_compile_definitions(test_dps_cmd PRIVATE
   DPS_MANUAL="${CMAKE_CURRENT_LIST_DIR}/../docs/man/keynym-dps.1")
 
 # The real program, driven over TLS with bytes that the tests write themselves: they do not link dps_core.
-foreach(name mqtt life https ws amqp hub tpm)
+foreach(name mqtt life https ws amqp hub tpm_wire)
   kn_test(test_dps_${name} LABEL integration
           SOURCES integration/test_dps_${name}.c integration/test_dps_harness.c unit/test_dps_pki.c
           LIBS PkgConfig::CJSON OpenSSL::SSL OpenSSL::Crypto)
@@ -22,7 +22,7 @@ kn_test(test_dps_contract LABEL contract
         LIBS PkgConfig::CJSON OpenSSL::SSL OpenSSL::Crypto)
 target_compile_definitions(test_dps_contract PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>")
 add_dependencies(test_dps_contract keynym-dps)
-foreach(name amqp contract tpm)
+foreach(name amqp contract tpm_wire)
   target_sources(test_dps_${name} PRIVATE integration/test_dps_amqp_client.c)
   target_include_directories(test_dps_${name} SYSTEM PRIVATE ${PROTON_INCLUDE_DIR})
   target_link_libraries(test_dps_${name} PRIVATE ${PROTON_LIBRARY})

@@ -68,8 +68,9 @@ typedef struct kn_backend {
      * and leaves nothing behind that tells them apart. */
     kn_err (*key_decrypt)(void *key, const kn_decrypt_how *how, const uint8_t *data, size_t length, uint8_t *ret_plain,
                           size_t *ret_length, bool *ret_good);
-    /* @point: the peer's, of the right length. */
-    kn_err (*key_derive)(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length);
+    /* @point: the peer's, of the right length. @ret_binding as with key_sign. */
+    kn_err (*key_derive)(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length,
+                         unsigned *ret_binding);
     kn_err (*key_inspect)(void *key, kn_custody *ret_custody);
 
     kn_err (*cert_read_chain)(void *state, const char *uri, kn_certs *ret_certs);

@@ -141,6 +141,34 @@ bool kn_crypto_public_valid(const kn_public *public)
     return valid;
 }
 
+bool kn_crypto_base_point(const kn_alg *alg, kn_public *ret_public)
+{
+    kn_public base = {.alg = alg, .point_length = alg->coord_bytes};
+    if (alg->type != KN_KEY_EC) {
+        base.point[0] = alg->type == KN_KEY_X25519 ? 9 : 5; /* RFC 7748 sections 4.1 and 4.2 */
+        *ret_public = base;
+        return true;
+    }
+    ERR_set_mark();
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, (char *)(uintptr_t)alg->group, 0),
+        OSSL_PARAM_END,
+    };
+    EVP_PKEY *pkey = NULL;
+    EVP_PKEY_CTX *ctx = have_libctx() ? EVP_PKEY_CTX_new_from_name(libctx, "EC", NULL) : NULL;
+    bool good = ctx && EVP_PKEY_fromdata_init(ctx) > 0 &&
+                EVP_PKEY_fromdata(ctx, &pkey, EVP_PKEY_KEY_PARAMETERS, params) > 0 &&
+                EVP_PKEY_get_octet_string_param(pkey, OSSL_PKEY_PARAM_EC_GENERATOR, base.point, sizeof base.point,
+                                                &base.point_length) > 0 &&
+                base.point_length == 1 + 2 * alg->coord_bytes && base.point[0] == 0x04;
+    EVP_PKEY_CTX_free(ctx);
+    EVP_PKEY_free(pkey);
+    ERR_pop_to_mark();
+    if (good)
+        *ret_public = base;
+    return good;
+}
+
 static bool set_encryption(EVP_PKEY_CTX *ctx, const kn_decrypt_how *how)
 {
     bool oaep = how->padding == KN_PAD_OAEP;

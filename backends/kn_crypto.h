@@ -23,6 +23,9 @@ bool kn_crypto_verify(const kn_public *public, const kn_sign_how *how, const uin
 /* Is it a point of its curve (SP 800-56A section 5.6.2.3), or a possible RSA key? */
 bool kn_crypto_public_valid(const kn_public *public);
 
+/* The base point of a curve, as a public key. */
+bool kn_crypto_base_point(const kn_alg *alg, kn_public *ret_public);
+
 /* Encrypts with an RSA key. @ret_data has room for KN_RSA_MAX bytes. */
 bool kn_crypto_encrypt(const kn_public *public, const kn_decrypt_how *how, const uint8_t *plain, size_t length,
                        uint8_t *ret_data, size_t *ret_length);

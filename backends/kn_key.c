@@ -13,7 +13,7 @@
 struct kn_key {
     atomic_uint refs;
     atomic_uint label; /* label_state: what the token does with the label of OAEP */
-    atomic_uint proved; /* binding whose first signature was verified; 0: none yet */
+    atomic_uint proved; /* binding whose first signature or agreement was verified; 0: none yet */
     kn_ctx *ctx;
     const kn_backend *backend;
     void *key; /* the backend's */
@@ -328,29 +328,66 @@ kn_err kn_key_decrypt(kn_key *key, const kn_decrypt_how *how, const uint8_t *dat
     return err;
 }
 
+/* One agreement with @peer: a secret of the right length that is not zero. */
+static kn_err derive_once(kn_key *key, const kn_public *peer, uint8_t secret[KN_EC_COORD_MAX], unsigned *ret_binding)
+{
+    const kn_alg *alg = key->public.alg;
+    size_t length = 0;
+    uint8_t any = 0;
+    kn_proc_enter();
+    kn_err err = key->backend->key_derive(key->key, peer->point, peer->point_length, secret, &length, ret_binding);
+    kn_proc_leave();
+    if (kn_failed(err))
+        return err;
+    if (length != alg->coord_bytes)
+        return kn_fail(KN_E_KEY_CHANGED, "a secret of %zu bytes does not fit %s", length, alg->name);
+    for (size_t i = 0; i < length; i++)
+        any |= secret[i];
+    if (any == 0) /* RFC 7748 section 6: a point of small order */
+        return kn_fail(KN_E_PEER, "the secret with the peer's %s key is zero", alg->name);
+    return kn_success();
+}
+
+/* Where the token did not tell its public key: the agreement with the curve's base point is that key, of EC its x. */
+static kn_err prove_derivation(kn_key *key)
+{
+    const kn_alg *alg = key->public.alg;
+    const uint8_t *own = key->public.point + (alg->type == KN_KEY_EC ? 1 : 0);
+    uint8_t shown[KN_EC_COORD_MAX];
+    kn_public base;
+    unsigned binding = 0;
+    if (!kn_crypto_base_point(alg, &base))
+        return kn_fail(KN_E_CRYPTO, "the base point of %s", alg->name);
+    kn_err err = derive_once(key, &base, shown, &binding);
+    if (!kn_failed(err) && memcmp(shown, own, alg->coord_bytes) != 0)
+        err = kn_fail(KN_E_KEY_CHANGED, "what was derived is not of the alias's public key");
+    if (!kn_failed(err))
+        atomic_store(&key->proved, binding);
+    return err;
+}
+
 kn_err kn_key_derive(kn_key *key, const kn_public *peer, uint8_t *ret_secret, size_t *ret_length)
 {
     const kn_alg *alg = key->public.alg;
-    uint8_t secret[KN_EC_COORD_MAX], any = 0;
-    size_t length = 0;
+    uint8_t secret[KN_EC_COORD_MAX];
+    unsigned binding = 0;
     if (!(alg->uses & KN_USE_DERIVE))
         return kn_fail(KN_E_KEY_USE, "a %s key cannot derive", alg->name);
     if (peer->alg != alg)
         return kn_fail(KN_E_PEER, "the key is %s, the peer's is %s", alg->name, peer->alg->name);
     if (!kn_crypto_public_valid(peer))
         return kn_fail(KN_E_PEER, "not a point of %s", alg->name);
-    kn_proc_enter();
-    kn_err err = key->backend->key_derive(key->key, peer->point, peer->point_length, secret, &length);
-    kn_proc_leave();
-    if (!kn_failed(err) && length != alg->coord_bytes)
-        err = kn_fail(KN_E_KEY_CHANGED, "a secret of %zu bytes does not fit %s", length, alg->name);
-    for (size_t i = 0; !kn_failed(err) && i < length; i++)
-        any |= secret[i];
-    if (!kn_failed(err) && any == 0) /* RFC 7748 section 6: a point of small order */
-        err = kn_fail(KN_E_PEER, "the secret with the peer's %s key is zero", alg->name);
+    kn_err err = derive_once(key, peer, secret, &binding);
+    if (!kn_failed(err) && binding && atomic_load(&key->proved) != binding) {
+        err = prove_derivation(key);
+        if (!kn_failed(err) && atomic_load(&key->proved) != binding) /* found again in between: the secret is of before */
+            err = derive_once(key, peer, secret, &binding);
+        if (!kn_failed(err) && binding && atomic_load(&key->proved) != binding)
+            err = kn_fail(KN_E_SESSION_LOST, "the key was lost and found twice");
+    }
     if (!kn_failed(err)) {
-        memcpy(ret_secret, secret, length);
-        *ret_length = length;
+        memcpy(ret_secret, secret, alg->coord_bytes);
+        *ret_length = alg->coord_bytes;
     }
     explicit_bzero(secret, sizeof secret);
     return err;

@@ -96,7 +96,7 @@ KN_MUST_CHECK kn_err kn_key_decrypt(kn_key *key, const kn_decrypt_how *how, cons
                                     uint8_t *ret_plain, size_t *ret_length);
 
 /* ECDH (SP 800-56A: the x coordinate; X25519 and X448: RFC 7748), in the token. KN_E_PEER when @peer is not a valid
- * public key of the same curve. @ret_secret has room for KN_EC_COORD_MAX bytes and gets alg->coord_bytes. The caller
+ * public key of the same curve; KN_E_KEY_CHANGED when the token's key is not the one of kn_key_public(). @ret_secret has room for KN_EC_COORD_MAX bytes and gets alg->coord_bytes. The caller
  * wipes. */
 KN_MUST_CHECK kn_err kn_key_derive(kn_key *key, const kn_public *peer, uint8_t *ret_secret, size_t *ret_length);
 

@@ -55,8 +55,9 @@ static p11_step derive_step(p11_key *key, p11_call *call, CK_OBJECT_HANDLE handl
     return (p11_step){.call = NULL};
 }
 
-kn_err p11_key_derive(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length)
+kn_err p11_key_derive(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length,
+                      unsigned *ret_binding)
 {
     derivation d = {.point = point, .length = length, .secret = ret_secret, .ret_length = ret_length};
-    return p11_key_run(key, derive_step, &d, NULL);
+    return p11_key_run(key, derive_step, &d, ret_binding);
 }

@@ -35,7 +35,8 @@ kn_err p11_key_sign(void *key, const kn_sign_how *how, const uint8_t *data, size
 kn_err p11_key_inspect(void *key, kn_custody *ret_custody);
 kn_err p11_key_decrypt(void *key, const kn_decrypt_how *how, const uint8_t *data, size_t length, uint8_t *ret_plain,
                        size_t *ret_length, bool *ret_good);
-kn_err p11_key_derive(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length);
+kn_err p11_key_derive(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length,
+                      unsigned *ret_binding);
 kn_err p11_key_generate(void *state, const char *uri, const kn_key_spec *spec, void **ret_key, kn_public *ret_public);
 
 kn_err p11_public_find(void *state, const char *uri, kn_public *ret_public);

@@ -248,6 +248,45 @@ static void test_peers_that_are_refused(void **state)
     kn_key_unref(&x25519);
 }
 
+/* A token that shows only the private key: the first agreement is checked against the alias, by one with the base point. */
+static void test_a_key_that_tells_nothing(void **state)
+{
+    static const char *const algorithms[] = {"EC:P-256", "EC:P-384", "EC:P-521", "X25519", "X448"};
+    uint8_t secret[KN_EC_COORD_MAX], again[KN_EC_COORD_MAX];
+    size_t length = 4711;
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(algorithms); i++) {
+        char label[32];
+        kn_alias *alias = NULL;
+        kn_key *key = NULL;
+        (void)snprintf(label, sizeof label, "mute-%zu", i);
+        kn_key *pair = made(label, algorithms[i], KN_USE_DERIVE), *other = made("other", algorithms[i], KN_USE_DERIVE);
+        assert_ok(kn_key_derive(pair, kn_key_public(other), secret, &length));
+        raw r = raw_open(token);
+        raw_delete(&r, CKO_PUBLIC_KEY, label);
+        assert_ok(kn_alias_new(test_token_uri(token, label), kn_key_public(pair), &alias));
+        assert_ok(kn_key_open(ctx, alias, &key));
+        kn_alias_free(&alias);
+        for (int twice = 0; twice < 2; twice++) {
+            assert_ok(kn_key_derive(key, kn_key_public(other), again, &length));
+            assert_memory_equal(again, secret, length);
+        }
+        kn_key_unref(&key);
+        assert_ok(kn_alias_new(test_token_uri(token, label), kn_key_public(other), &alias)); /* another one's */
+        assert_ok(kn_key_open(ctx, alias, &key));
+        kn_alias_free(&alias);
+        length = 4711;
+        assert_error(KN_E_KEY_CHANGED, kn_key_derive(key, kn_key_public(other), again, &length));
+        assert_int_equal(length, 4711);
+        raw_delete(&r, CKO_PRIVATE_KEY, "other");
+        raw_delete(&r, CKO_PUBLIC_KEY, "other");
+        raw_close(&r);
+        kn_key_unref(&key);
+        kn_key_unref(&pair);
+        kn_key_unref(&other);
+    }
+}
+
 /* The secret was a session object: nothing of it stays, and the pool's session is used again. */
 static void test_the_secret_is_destroyed(void **state)
 {
@@ -390,6 +429,7 @@ int main(void)
         cmocka_unit_test(test_uses),
         cmocka_unit_test(test_derives),
         cmocka_unit_test(test_peers_that_are_refused),
+        cmocka_unit_test(test_a_key_that_tells_nothing),
         cmocka_unit_test(test_the_secret_is_destroyed),
         cmocka_unit_test(test_a_mechanism_that_is_missing),
         cmocka_unit_test(test_pss_keys),

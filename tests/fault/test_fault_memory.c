@@ -25,18 +25,18 @@ void __wrap_free(void *old);
 char *__wrap_strdup(const char *text);
 char *__wrap_strndup(const char *text, size_t size);
 
-static bool armed, for_ever;
-static unsigned fail_at, allocations, failures;
+/* volatile: the header says of malloc() that it changes nothing in this file (attribute leaf). */
+static volatile bool armed, for_ever;
+static volatile unsigned fail_at, allocations, failures, live_count;
 static const void *live[LIVE_MAX];
-static unsigned live_count;
 
 static bool is_to_fail(void)
 {
     if (!armed || atomic_load(&fault_shim->inside))
         return false;
-    allocations++;
+    allocations = allocations + 1;
     bool fails = for_ever ? allocations >= fail_at : allocations == fail_at;
-    failures += fails;
+    failures = failures + fails;
     return fails;
 }
 
@@ -52,7 +52,7 @@ static void *note(void *pointer)
 {
     if (pointer && live_count < LIVE_MAX / 2) {
         live[place_of(pointer)] = pointer;
-        live_count++;
+        live_count = live_count + 1;
     }
     return pointer;
 }
@@ -64,7 +64,7 @@ static void forget(const void *pointer)
     if (!pointer || !live[at])
         return; /* of p11-kit or libc */
     live[at] = NULL;
-    live_count--;
+    live_count = live_count - 1;
     for (size_t next = (at + 1) % LIVE_MAX; live[next]; next = (next + 1) % LIVE_MAX) {
         const void *moved = live[next];
         live[next] = NULL;
@@ -258,7 +258,7 @@ static void test_torture(void **state)
     fault_row("memory", op->name, "every one of its allocations: a named error or success, nothing left, no crash, the next operation works");
 }
 
-static void *volatile planted; /* or the compiler leaves the pair out */
+static void *planted;
 
 static kn_err do_leak(void)
 {

@@ -24,3 +24,7 @@ endforeach()
 kn_test(fuzz_dps_service LABEL fuzz
         SOURCES fuzz/fuzz_dps_service.c $<$<NOT:$<BOOL:${KN_LIBFUZZER}>>:fuzz/fuzz_driver.c>
         LIBS dps_core TIMEOUT 60)
+
+target_sources(test_dps_faults PRIVATE integration/test_dps_amqp_client.c)
+target_include_directories(test_dps_faults SYSTEM PRIVATE ${PROTON_INCLUDE_DIR})
+target_link_libraries(test_dps_faults PRIVATE ${PROTON_LIBRARY})

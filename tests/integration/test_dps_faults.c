@@ -1,6 +1,5 @@
-/* Faults on demand, against the real server: every kind, over MQTT, and those that concern the carrier over
- * HTTPS, too. */
-#include "test_dps_harness.h"
+/* Faults on demand, against the real server: every kind over MQTT, and each effect over every transport. */
+#include "test_dps_amqp_client.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,7 +29,7 @@ static int start(void **state)
     assert_int_equal(
         run_program(NULL, "group", "create", "--dir", dps.dir, "--id", "fleet", "--certificate", path, NULL),
         0);
-    server_start(&dps, (const char *const[]){"--mqtt-port", "0", "--https-port", "0", NULL});
+    server_start(&dps, (const char *const[]){"--free-ports", NULL});
     return 0;
 }
 
@@ -323,6 +322,50 @@ static void test_https(void **state)
     client_close(&c);
 }
 
+/* An answer, a dropped connection and a delay, over AMQP and its WebSocket, and over MQTT's. */
+static void test_transports(void **state)
+{
+    (void)state;
+    amqp_peer p;
+    client c;
+    message m;
+    for (int ws = 0; ws < 2; ws++) {
+        fault("throttle", "--step", "register", "--retry-after", "9", "--count", "1");
+        amqp_begin(&p, &dps, &amqp_npm, &dev1, ws == 1, "dev1");
+        amqp_ask(&p, &amqp_npm, NULL, NULL, "{}");
+        assert_true(p.rejected);
+        assert_string_equal(p.condition, "com.microsoft:device-container-throttled");
+        assert_non_null(strstr(p.description, "\"errorCode\":429001"));
+        clear(NULL);
+        fault("error", "--status", "503", "--count", "1", "--step", "request");
+        amqp_ask(&p, &amqp_npm, NULL, NULL, "{}");
+        assert_true(p.rejected);
+        assert_string_equal(p.condition, "amqp:internal-error");
+        clear(NULL);
+        fault("delay", "--step", "register", "--delay", "400", "--count", "1");
+        double before = now_s();
+        amqp_ask(&p, &amqp_npm, NULL, NULL, "{}"); /* the connection is as good as before */
+        assert_true(p.answered && now_s() - before >= 0.4);
+        amqp_finish(&p);
+        clear(NULL);
+    }
+    server https = dps;
+    https.port = dps.https_port;
+    client_open(&c, &https, 0, &dev1, NULL);
+    client_upgrade(&c, "mqtt");
+    client_hello(&c, &dps, "dev1");
+    fault("delay", "--step", "register", "--delay", "400", "--count", "1");
+    double before = now_s();
+    client_register(&c, "1", "", &m);
+    assert_int_equal(m.status, 202);
+    assert_true(now_s() - before >= 0.4);
+    clear(NULL);
+    fault("drop", "--step", "register", "--after", NULL, NULL, NULL);
+    send_register(&c);
+    client_expect_end(&c);
+    client_close(&c);
+}
+
 static void put_file(const char *text)
 {
     char path[96], temporary[104];
@@ -377,6 +420,7 @@ int main(void)
         cmocka_unit_test_teardown(test_certificate, clear),
         cmocka_unit_test_teardown(test_clock, clear),
         cmocka_unit_test_teardown(test_https, clear),
+        cmocka_unit_test_teardown(test_transports, clear),
         cmocka_unit_test_teardown(test_file, clear),
     };
     return cmocka_run_group_tests(tests, start, stop);

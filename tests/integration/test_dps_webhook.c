@@ -98,27 +98,34 @@ static void start_hook(void)
     assert_int_equal(pthread_create(&hook.thread, NULL, serve, NULL), 0);
 }
 
+static char ca_path[96];
+
+static void start_server(void)
+{
+    server_start(&dps, (const char *const[]){"--mqtt-port", "0", "--webhook-ca", ca_path, "--webhook-timeout",
+                                             "2", "--hub", "a.test", "--hub", "b.test", NULL});
+}
+
 static int start(void **state)
 {
     (void)state;
-    char path[96], url[128], ca[96];
+    char path[96], url[128];
     signal(SIGPIPE, SIG_IGN);
     test_dir_make(dps.dir);
     root = test_cert_make(&(test_cert_spec){.cn = "Root", .ca = 1});
     dev1 = test_cert_make(&(test_cert_spec){.cn = "dev1", .issuer = &root, .eku = "clientAuth"});
     localhost = test_cert_make(&(test_cert_spec){.cn = "localhost", .issuer = &root, .eku = "serverAuth"});
     snprintf(path, sizeof(path), "%s/root.pem", dps.dir);
-    snprintf(ca, sizeof(ca), "%s/hook-ca.pem", dps.dir);
+    snprintf(ca_path, sizeof(ca_path), "%s/hook-ca.pem", dps.dir);
     test_cert_write(root.cert, path);
-    test_cert_write(root.cert, ca);
+    test_cert_write(root.cert, ca_path);
     start_hook();
     snprintf(url, sizeof(url), "https://localhost:%d/allocate?code=1", hook.port);
     assert_int_equal(run_program(NULL, "group", "create", "--dir", dps.dir, "--id", "fleet", "--certificate",
                                  path, "--allocation", "custom", "--webhook", url, "--reprovision", "reset",
                                  NULL),
                      0);
-    server_start(&dps, (const char *const[]){"--mqtt-port", "0", "--webhook-ca", ca, "--webhook-timeout", "2",
-                                             "--hub", "a.test", "--hub", "b.test", NULL});
+    start_server();
     return 0;
 }
 
@@ -135,6 +142,36 @@ static int stop(void **state)
     test_cert_free(&localhost);
     test_dir_remove(dps.dir);
     return code;
+}
+
+/* A server that ends while it waits for the webhook: the next one asks again when the device polls. */
+static void test_kill(void **state)
+{
+    (void)state;
+    client c;
+    message m;
+    char operation[128];
+    answer_with(NULL, NULL);
+    client_open(&c, &dps, 0, &dev1, NULL);
+    client_hello(&c, &dps, "dev1");
+    client_register(&c, "1", "", &m);
+    assert_int_equal(m.status, 202);
+    operation_of(&m, operation);
+    assert_int_equal(server_stop(&dps, SIGKILL), -SIGKILL);
+    client_close(&c);
+    answer_with("200 OK", "{\"iotHubHostName\":\"b.test\"}");
+    start_server();
+    client_open(&c, &dps, 0, &dev1, NULL);
+    client_hello(&c, &dps, "dev1");
+    client_poll(&c, "2", operation, &m);
+    assert_int_equal(m.status, 202); /* it was not decided before */
+    while (m.status == 202) {
+        usleep(20000);
+        client_poll(&c, "3", operation, &m);
+    }
+    assert_int_equal(m.status, 200);
+    assert_non_null(strstr(m.body, "\"assignedHub\":\"b.test\""));
+    client_close(&c);
 }
 
 /* Registers and polls until it is decided; returns registrationState. The caller deletes the whole answer. */
@@ -265,6 +302,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_assigned),
         cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_kill),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -4,6 +4,7 @@
 #include "../kn_log.h"
 #include "../kn_pin.h"
 
+#include <openssl/crypto.h>
 #include <string.h>
 
 /* Wrong PINs of this process, so that each is tried once, whichever context asks; the lock is held across C_Login, for
@@ -66,18 +67,23 @@ static const char *source_of(const p11_token *token, const p11_uri *uri)
 
 static kn_err kept_pin(p11_token *token, kn_secret **ret_pin)
 {
+    kn_err err = kn_success();
     (void)pthread_mutex_lock(&token->lock);
-    kn_err err = token->kept_pin ? kn_secret_new(kn_secret_data(token->kept_pin), kn_secret_length(token->kept_pin), ret_pin)
-                                 : kn_success();
+    if (token->kept_pin) {
+        kn_secret_lock(token->kept_pin); /* this may be a child of fork */
+        err = kn_secret_new(kn_secret_data(token->kept_pin), kn_secret_length(token->kept_pin), ret_pin);
+    }
     (void)pthread_mutex_unlock(&token->lock);
     return err;
 }
 
 /* A PIN that the token refused is not kept: whoever typed it is asked again when a key is opened the next time. */
-static void drop_kept_pin(p11_token *token)
+static void drop_kept_pin(p11_token *token, const kn_secret *refused)
 {
     (void)pthread_mutex_lock(&token->lock);
-    kn_secret_free(&token->kept_pin);
+    if (token->kept_pin && kn_secret_length(token->kept_pin) == kn_secret_length(refused) &&
+        !CRYPTO_memcmp(kn_secret_data(token->kept_pin), kn_secret_data(refused), kn_secret_length(refused)))
+        kn_secret_free(&token->kept_pin);
     (void)pthread_mutex_unlock(&token->lock);
 }
 
@@ -171,9 +177,9 @@ static kn_err login_as(p11_token *token, const p11_uri *uri, CK_SESSION_HANDLE s
     (void)pthread_mutex_lock(&wrong.lock);
     err = try_pin(token, session, user, flags, pin);
     (void)pthread_mutex_unlock(&wrong.lock);
-    kn_secret_free(&pin);
     if (err.code == KN_E_PIN_INCORRECT)
-        drop_kept_pin(token);
+        drop_kept_pin(token, pin);
+    kn_secret_free(&pin);
     return err;
 }
 

@@ -396,6 +396,11 @@ static void test_typed_pin_is_used_again(void **state)
     assert_ok(sign_in(ctx, URI));
     assert_int_equal(logins(), 2);
     assert_text_lacks(lines, token->pin);
+    char uri[256]; /* a wrong PIN from elsewhere does not take it away */
+    (void)snprintf(uri, sizeof uri, URI "?pin-source=%s", wrong_pin_file("0000-elsewhere"));
+    log_out();
+    assert_error(KN_E_PIN_INCORRECT, sign_in(ctx, uri));
+    assert_ok(sign_in(ctx, URI));
     kn_ctx_unref(&ctx);
     ctx = shim_context(NULL); /* another context knows nothing of it */
     assert_error(KN_E_NO_PIN, sign_in(ctx, URI));

@@ -4,7 +4,8 @@
 . "$(dirname "$0")/lib.sh"
 unset PKG_CONFIG_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH
 if grep -q '^KN_SANITIZE:STRING=.' "$build/CMakeCache.txt"; then echo "skipped: a sanitizer's runtime is not part of the package files"; exit 0; fi
-cmake --install "$build" --prefix "$work/usr" >"$work/out" 2>&1 || { cat "$work/out"; fail "the installation"; }
+# without the provider, which goes to OpenSSL's own folder, whatever the prefix
+cmake --install "$build" --prefix "$work/usr" --component Unspecified >"$work/out" 2>&1 || { cat "$work/out"; fail "the installation"; }
 lib=$(dirname "$(find "$work/usr" -name libkeynym_hsm.a)")
 include=$work/usr/include
 sdk=$(dirname "$0")/sdk

@@ -137,7 +137,8 @@ static kn_err initialise(p11_module *module)
     if (module->initialised)
         return kn_success();
     CK_RV rv = p11_kit_module_initialize(module->fn);
-    if (rv != CKR_OK && rv != CKR_CRYPTOKI_ALREADY_INITIALIZED)
+    module->start_rv = rv == CKR_CRYPTOKI_ALREADY_INITIALIZED ? CKR_OK : rv;
+    if (module->start_rv != CKR_OK)
         return kn_fail(KN_E_MODULE_INIT, "%s: C_Initialize: %s (0x%lx)", module->name, p11_ckr_row(rv)->name, rv);
     module->initialised = true;
     return kn_success();
@@ -290,9 +291,8 @@ kn_err p11_modules_for(p11_state *state, const p11_uri *uri, const p11_module **
             continue;
         }
         err = one;
-        if (!name && !module->warned) /* one broken module does not hide the tokens of the others */
-            kn_log(KN_LOG_WARN, "%s", kn_err_detail());
-        module->warned = true;
+        if (!name) /* does not hide the tokens of the others; named when no token is found */
+            kn_log(KN_LOG_INFO, "%s", kn_err_detail());
     }
     *ret_count = count;
     if (count)

@@ -37,7 +37,7 @@ typedef struct p11_module {
     char *path; /* NULL: registered with p11-kit */
     bool configured;  /* else only for the URIs that name it with module-path or module-name */
     bool initialised; /* registered ones are when a URI first allows them */
-    bool warned;      /* said once that it does not start */
+    CK_RV start_rv;   /* why it does not start */
 } p11_module;
 
 /* What a token said of a mechanism. */

@@ -166,6 +166,22 @@ static kn_err search_module(p11_state *state, const p11_module *module, const p1
     return kn_success();
 }
 
+/* Registered modules that did not start: the token may be one of theirs. */
+static void note_silent_modules(const p11_state *state, char *text, size_t size)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < state->module_count; i++) {
+        const p11_module *module = &state->modules[i];
+        if (!module->configured || module->start_rv == CKR_OK)
+            continue;
+        int n = snprintf(text + used, size - used, "; module %.40s does not start: %s", module->name,
+                         p11_ckr_row(module->start_rv)->name);
+        if (n < 0 || (size_t)n >= size - used)
+            break;
+        used += (size_t)n;
+    }
+}
+
 static kn_err find_locked(p11_state *state, const p11_uri *uri, p11_token **ret_token)
 {
     const p11_module *modules[P11_MODULES_MAX];
@@ -190,9 +206,11 @@ static kn_err find_locked(p11_state *state, const p11_uri *uri, p11_token **ret_
         return kn_fail(KN_E_AMBIGUOUS_TOKEN, "%s matches %s", wanted, match.seen);
     if (match.count == 0 && kn_failed(failure) && !all.seen_length)
         return failure;
+    char silent[200] = "";
+    note_silent_modules(state, silent, sizeof silent);
     if (match.count == 0)
-        return kn_fail(KN_E_NO_TOKEN, "%s; there is %s%s", wanted,
-                       all.seen_length ? all.seen : "no initialised token at all", all.unread);
+        return kn_fail(KN_E_NO_TOKEN, "%s; there is %s%s%s", wanted,
+                       all.seen_length ? all.seen : "no initialised token at all", all.unread, silent);
     *ret_token = match.token;
     return kn_success();
 }

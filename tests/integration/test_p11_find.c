@@ -399,6 +399,15 @@ static int child_of_module_name(shim *s, const char *uri_of_softhsm, const char 
         return 7;
     kn_key_unref(&key);
     kn_ctx_unref(&ctx);
+    /* One that does not start hides nobody's tokens, and is named when none is found. */
+    shim_fail(s, SHIM_C_Initialize, CKR_GENERAL_ERROR, 100);
+    if (kn_failed(kn_ctx_new(&config, &ctx)) || kn_failed(open_in(ctx, "pkcs11:token=find;object=named", &key)))
+        return 8;
+    kn_key_unref(&key);
+    if (open_in(ctx, "pkcs11:token=nosuch;object=named", &key).code != KN_E_NO_TOKEN ||
+        !strstr(kn_err_detail(), "module counted does not start: CKR_GENERAL_ERROR"))
+        return 9;
+    kn_ctx_unref(&ctx);
     return 0;
 }
 

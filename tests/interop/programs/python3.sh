@@ -12,9 +12,11 @@ chain, key, ca, port = sys.argv[1:]
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         name = dict(field[0] for field in self.connection.getpeercert()["subject"])["commonName"]
+        answer = b"CN=" + name.encode() + b"\n"
         self.send_response(200)
+        self.send_header("Content-Length", str(len(answer))) # the connection ends without a close_notify
         self.end_headers()
-        self.wfile.write(b"CN=" + name.encode() + b"\n")
+        self.wfile.write(answer)
 context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca)
 context.load_cert_chain(chain, key)
 context.verify_mode = ssl.CERT_REQUIRED

@@ -272,6 +272,46 @@ static void the_certificate_has_expired(void **state)
     }
 }
 
+/* An issuer that has expired is as bad as a leaf, and nothing says so later. */
+static void an_issuer_has_expired(void **state)
+{
+    char path[96], text[8192];
+    EVP_PKEY *issuer = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s", test_token_path(prov_token, "issuer.crt"));
+    prov_issue(issuer, "an issuer", -7200, -3600, path);
+    EVP_PKEY_free(issuer);
+    char *leaf = prov_read(prov_file(&kn_algs[0], "crt")), *expired = prov_read(path);
+    (void)snprintf(text, sizeof text, "%s%s", leaf, expired);
+    test_token_write(prov_token, "chain.pem", text);
+    (void)snprintf(path, sizeof path, "%s", test_token_path(prov_token, "chain.pem"));
+    hsm_configure(prov_file(&kn_algs[0], "alias.pem"), path);
+    HSM_CLIENT_HANDLE handle = create();
+    char *chain = hsm_client_x509_interface()->hsm_client_get_cert(handle);
+    assert_non_null(chain);
+    hsm_expect_warning("(an issuer) has expired");
+    free(chain);
+    free(leaf);
+    free(expired);
+    destroy(handle);
+}
+
+/* A PIN that somebody would have to type: the SDK has nobody to ask, and OpenSSL would ask at the terminal. */
+static void nobody_is_asked_for_a_pin(void **state)
+{
+    (void)state;
+    keynym_hsm_config config = KEYNYM_HSM_CONFIG_INIT;
+    config.key = "pkcs11:token=keynym;object=prime256v1";
+    config.certificate = prov_file(&kn_algs[0], "crt");
+    config.pin_source = "ask:";
+    config.module_path = test_module;
+    hsm_listen();
+    assert_int_equal(keynym_hsm_configure(NULL, &config), 0);
+    HSM_CLIENT_HANDLE handle = create();
+    EXPECT_FAILURE(handle, hsm_client_get_key, "PIN");
+    destroy(handle);
+}
+
 static void the_configuration_file_is_wrong(void **state)
 {
     static const struct {
@@ -338,6 +378,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(there_is_no_pin),
         cmocka_unit_test(a_pin_in_the_uri_is_refused_and_not_shown),
         cmocka_unit_test(the_certificate_has_expired),
+        cmocka_unit_test(an_issuer_has_expired),
+        cmocka_unit_test(nobody_is_asked_for_a_pin),
         cmocka_unit_test(the_configuration_file_is_wrong),
         cmocka_unit_test(the_last_error_is_the_threads_own),
     };

@@ -4,7 +4,7 @@
 set -euo pipefail
 build=${1:?BUILD is missing} regex=${2:-.}
 suppressions=$(cd "$(dirname "$0")" && pwd)/support/valgrind.supp
-left_out='^test_(fault_(claims|matrix|process|sessions|threads)|hsm_.*|kn_log|ossl_process|p11_process|prov_client_command)$'
+left_out='^test_(fault_(claims|matrix|process|sessions|threads)|hsm_.*|kn_log|ossl_(crypt|generate|kinds|process)|p11_process|prov_client_command)$'
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 one() {

@@ -36,7 +36,7 @@ static CK_OBJECT_HANDLE raw_find(const bench_contender *c, CK_SESSION_HANDLE ses
     static CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
     static char label[] = BENCH_LABEL;
     CK_ATTRIBUTE template[] = {{CKA_CLASS, &class, sizeof class}, {CKA_LABEL, label, sizeof label - 1}};
-    CK_OBJECT_HANDLE handle;
+    CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
     CK_ULONG count = 0;
     bench_need(c->fn->C_FindObjectsInit(session, template, 2) == CKR_OK &&
                    c->fn->C_FindObjects(session, &handle, 1, &count) == CKR_OK &&

@@ -5,7 +5,7 @@ set -euo pipefail
 build=${1:?BUILD is missing} seconds=${2:-30}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug -DKN_WERROR=ON \
-  -DKN_SANITIZE=address,undefined -DKN_LIBFUZZER=ON >/dev/null
+  -DKN_SANITIZE=address,undefined -DKN_LIBFUZZER=ON -DCMAKE_C_FLAGS=-fsanitize=fuzzer-no-link >/dev/null
 cmake --build "$build"
 for target in "$build"/tests/fuzz_*; do
   [ -x "$target" ] && [ -f "$target" ] || continue

@@ -24,11 +24,11 @@ static void test_as_sent(void **state)
 {
     (void)state;
     static const char *const tokens[] = {
-        "SharedAccessSignature sr=0neABC%2fregistrations%2fdev-1&sig=" SIG_ENCODED
-        "&se=2000000000&skn=registration",
-        "SharedAccessSignature sig=" SIG_ENCODED
-        "&skn=registration&se=2000000000&sr=0neABC%2fregistrations%2fdev-1",
-        "SharedAccessSignature sr=0neABC/registrations/dev-1&se=2000000000&sig=" SIG_UNENCODED,
+        ("SharedAccessSignature sr=0neABC%2fregistrations%2fdev-1&sig=" SIG_ENCODED
+         "&se=2000000000&skn=registration"),
+        ("SharedAccessSignature sig=" SIG_ENCODED
+         "&skn=registration&se=2000000000&sr=0neABC%2fregistrations%2fdev-1"),
+        ("SharedAccessSignature sr=0neABC/registrations/dev-1&se=2000000000&sig=" SIG_UNENCODED),
     };
     for (size_t i = 0; i < 3; i++) {
         dps_sas sas;

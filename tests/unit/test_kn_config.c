@@ -50,7 +50,7 @@ static void test_bad_values(void **state)
         {"module_path", "/a.so:b.so"},    {"module_path", "/a.so:"},
         {"login", "yes"},                 {"login", ""},
         {"login", "Never"},               {"sessions_max", "0"},
-        {"sessions_max", "1025"},         {"token_copy", "on"},         {"sessions_max", "-1"},
+        {"sessions_max", "1025"},         {"sessions_max", "-1"},
         {"sessions_max", "many"},         {"sessions_max", "4 "},
         {"session_wait_ms", "0"},         {"session_wait_ms", "3600001"},
         {"session_wait_ms", "+5"},        {"session_wait_ms", "99999999999999999999"},

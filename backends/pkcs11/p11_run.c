@@ -38,14 +38,13 @@ static kn_err mend(p11_token *token, p11_retry retry, unsigned generation)
 
 typedef struct attempt {
     p11_retry retry; /* what would have to be mended before another; P11_NEVER: there must be none */
-    unsigned generation;
+    unsigned generation; /* the token's before, then that of the session */
 } attempt;
 
 static kn_err attempt_once(p11_token *token, const p11_task *task, attempt *ret)
 {
     p11_session session;
     ret->retry = P11_NEVER;
-    ret->generation = p11_session_generation(token);
     kn_err err = p11_session_take_retry(token, task->uri, task->read_write, &session, &ret->retry);
     if (kn_failed(err))
         return err;
@@ -61,25 +60,27 @@ static kn_err attempt_once(p11_token *token, const p11_task *task, attempt *ret)
     return err;
 }
 
-/* A child of fork must initialise the module before any other call (PKCS#11 v3.0 section 5.4), and SoftHSM's slots
- * may have other numbers there. */
-static kn_err follow_fork(p11_token *token)
+/* What is known of the token before an operation: read at once, under one lock. */
+typedef struct before {
+    unsigned generation;
+    bool forked, failing, troubled;
+} before;
+
+static before look(p11_token *token)
 {
     (void)pthread_mutex_lock(&token->lock);
-    bool forked = token->fork != kn_proc_fork_count();
-    unsigned generation = token->generation;
+    before b = {.generation = token->generation,
+                .forked = token->fork != kn_proc_fork_count(),
+                .failing = token->failures >= P11_FAILURES_MAX,
+                .troubled = token->failures || token->renewals || token->renew_at_ms};
     (void)pthread_mutex_unlock(&token->lock);
-    return forked ? mend(token, P11_MODULE, generation) : kn_success();
+    return b;
 }
 
-/* Before an operation, when the ones before it failed in the token: nothing is repeated by it. */
-static void renew_when_failing(p11_token *token)
+/* When the operations before it failed in the token: nothing is repeated by it. */
+static void renew(p11_token *token, unsigned generation)
 {
-    (void)pthread_mutex_lock(&token->lock);
-    bool failing = token->failures >= P11_FAILURES_MAX;
-    unsigned generation = token->generation;
-    (void)pthread_mutex_unlock(&token->lock);
-    if (!failing || !p11_module_renew(token))
+    if (!p11_module_renew(token))
         return;
     p11_session_forget(token, generation);
     (void)pthread_mutex_lock(&token->lock);
@@ -90,12 +91,14 @@ static void renew_when_failing(p11_token *token)
         kn_log(KN_LOG_INFO, "%s", kn_err_detail());
 }
 
-static void note_outcome(p11_token *token, kn_err err)
+static void note_outcome(p11_token *token, kn_err err, bool troubled)
 {
+    if (err.code != KN_E_TOKEN_FAILED && (kn_failed(err) || !troubled))
+        return;
     (void)pthread_mutex_lock(&token->lock);
-    if (err.code == KN_E_TOKEN_FAILED)
+    if (kn_failed(err)) {
         token->failures++;
-    if (!kn_failed(err)) {
+    } else {
         token->failures = token->renewals = 0;
         token->renew_at_ms = 0;
     }
@@ -106,10 +109,18 @@ kn_err p11_run(p11_token *token, const p11_task *task)
 {
     attempt last;
     unsigned mended = 0; /* a bit for each class */
-    kn_err err = follow_fork(token);
-    if (kn_failed(err))
-        return err;
-    renew_when_failing(token);
+    before b = look(token);
+    kn_err err = kn_success();
+    if (b.forked) { /* a child must initialise the module before any other call (PKCS#11 v3.0 section 5.4), and SoftHSM's
+                     * slots may have other numbers there */
+        err = mend(token, P11_MODULE, b.generation);
+        if (kn_failed(err))
+            return err;
+        b = look(token);
+    }
+    if (b.failing)
+        renew(token, b.generation);
+    last.generation = b.failing ? p11_session_generation(token) : b.generation;
     err = attempt_once(token, task, &last);
     while (kn_failed(err) && last.retry != P11_NEVER && !(mended & 1u << last.retry)) {
         kn_log(KN_LOG_INFO, "%s; trying once more", kn_err_detail());
@@ -117,8 +128,9 @@ kn_err p11_run(p11_token *token, const p11_task *task)
         err = mend(token, last.retry, last.generation);
         if (kn_failed(err))
             break;
+        last.generation = p11_session_generation(token);
         err = attempt_once(token, task, &last);
     }
-    note_outcome(token, err);
+    note_outcome(token, err, b.troubled || mended);
     return err;
 }

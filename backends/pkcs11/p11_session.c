@@ -148,6 +148,15 @@ void p11_session_drop(p11_token *token, unsigned generation)
     (void)pthread_mutex_unlock(&token->lock);
 }
 
+/* Needs token->lock. */
+static bool believed_logged_in(p11_token *token)
+{
+    bool believed = token->logged_in || !(token->flags & CKF_LOGIN_REQUIRED) || token->state->login == KN_LOGIN_NEVER;
+    if (believed)
+        token->flags_fresh = false; /* they will be old when a login needs them */
+    return believed;
+}
+
 /* Waits on token->freed, which uses CLOCK_MONOTONIC. Needs token->lock. */
 static void wait_until(p11_token *token, int64_t at_ms)
 {
@@ -166,7 +175,7 @@ static bool may_grow(p11_token *token)
 
 /* Takes an idle session (@ret_handle) or the right to open one (returns with *ret_handle 0), or waits for either.
  * @try_at_once: when none is ours, nobody will give one back, and what was learned long ago is not waited for. */
-static kn_err reserve(p11_token *token, bool read_write, int64_t deadline_ms, bool try_at_once, p11_session *ret_session)
+static kn_err reserve(p11_token *token, bool read_write, int64_t *deadline_ms, bool try_at_once, p11_session *ret_session)
 {
     kn_err err = kn_success();
     (void)pthread_mutex_lock(&token->lock);
@@ -191,19 +200,22 @@ static kn_err reserve(p11_token *token, bool read_write, int64_t deadline_ms, bo
             count_closed(token);
             continue;
         }
-        if (p11_now_ms() >= deadline_ms) {
+        if (*deadline_ms == 0) /* most operations never wait, and do not ask for the time */
+            *deadline_ms = p11_now_ms() + token->state->session_wait_ms;
+        if (p11_now_ms() >= *deadline_ms) {
             err = kn_fail(KN_E_SESSION_LIMIT, "token '%s': %u sessions are in use here%s, waited %u ms", token->label,
                           token->open, token->open < token->stated ? ", others by other programs" : "",
                           token->state->session_wait_ms);
             break;
         }
-        bool can_grow = token->open < token->stated && token->grow_at_ms < deadline_ms;
-        wait_until(token, can_grow ? token->grow_at_ms : deadline_ms);
+        bool can_grow = token->open < token->stated && token->grow_at_ms < *deadline_ms;
+        wait_until(token, can_grow ? token->grow_at_ms : *deadline_ms);
     }
     ret_session->slot = token->slot;
     ret_session->generation = token->generation;
     ret_session->epoch = token->epoch;
     ret_session->read_write = read_write;
+    ret_session->believed = believed_logged_in(token);
     (void)pthread_mutex_unlock(&token->lock);
     return err;
 }
@@ -271,12 +283,7 @@ bool p11_session_is_user(p11_token *token, CK_SESSION_HANDLE session)
 
 static kn_err ensure_login(p11_token *token, const p11_uri *uri, const p11_session *session, p11_retry *ret_retry)
 {
-    (void)pthread_mutex_lock(&token->lock);
-    bool believed = token->logged_in || !(token->flags & CKF_LOGIN_REQUIRED) || token->state->login == KN_LOGIN_NEVER;
-    if (believed)
-        token->flags_fresh = false; /* they will be old when a login needs them */
-    (void)pthread_mutex_unlock(&token->lock);
-    if (believed)
+    if (session->believed)
         return kn_success();
     (void)pthread_mutex_lock(&token->login_lock);
     token->login_rv = CKR_OK;
@@ -293,7 +300,11 @@ static kn_err prove_login(p11_token *token, const p11_uri *uri, const p11_sessio
     if (p11_session_is_user(token, session->handle))
         return kn_success();
     p11_session_logged_out(token);
-    return ensure_login(token, uri, session, ret_retry);
+    p11_session again = *session;
+    (void)pthread_mutex_lock(&token->lock);
+    again.believed = believed_logged_in(token);
+    (void)pthread_mutex_unlock(&token->lock);
+    return ensure_login(token, uri, &again, ret_retry);
 }
 
 kn_err p11_session_prove_login(p11_token *token, const p11_uri *uri, const p11_session *session)
@@ -308,12 +319,12 @@ kn_err p11_session_take_retry(p11_token *token, const p11_uri *uri, bool read_wr
     p11_session session;
     kn_err err;
     bool full;
-    int64_t deadline_ms = p11_now_ms() + token->state->session_wait_ms;
+    int64_t deadline_ms = 0;
     *ret_retry = P11_NEVER;
     if (kn_proc_exiting())
         return kn_fail(KN_E_CANCELLED, "token '%s': the process is ending", token->label);
     for (full = false;;) {
-        err = reserve(token, read_write, deadline_ms, !full, &session);
+        err = reserve(token, read_write, &deadline_ms, !full, &session);
         full = false;
         if (!kn_failed(err) && session.handle == 0)
             err = open_session(token, &session, &full, ret_retry);

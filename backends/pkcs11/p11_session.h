@@ -28,6 +28,7 @@ typedef struct p11_session {
     CK_SLOT_ID slot;     /* of the token, when the session was lent */
     unsigned generation; /* the token's, likewise */
     unsigned epoch;      /* likewise */
+    bool believed;       /* no login was needed then */
     bool read_write;     /* not from the pool: closed when given back */
 } p11_session;
 

@@ -79,8 +79,13 @@ void p11_state_rest(void *arg)
     (void)pthread_mutex_lock(&state->lock);
     p11_token *token = state->tokens; /* tokens are added in front, and stay */
     (void)pthread_mutex_unlock(&state->lock);
-    for (; token; token = token->next)
-        p11_session_drop(token, p11_session_generation(token));
+    for (; token; token = token->next) {
+        (void)pthread_mutex_lock(&token->lock);
+        bool ours = token->fork == kn_proc_fork_count(); /* in a child of fork they are still the parent's */
+        (void)pthread_mutex_unlock(&token->lock);
+        if (ours)
+            p11_session_drop(token, p11_session_generation(token));
+    }
 }
 
 /* Appends "NAME=VALUE" to the query, percent-encoded where RFC 7512 section 2.3 asks for it. */

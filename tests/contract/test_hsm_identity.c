@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define KEY_TEXT "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=" /* 0123... */
 #define KEY_RAW  "01234567890123456789012345678901"
@@ -482,6 +484,43 @@ static void nothing_of_the_token_is_held_after_deinit(void **state)
     hsm_expect_quiet();
 }
 
+static void a_child_leaves_its_parents_sessions_alone(void **state)
+{
+    const HSM_CLIENT_X509_INTERFACE *x509 = hsm_client_x509_interface();
+    keynym_hsm_config config = KEYNYM_HSM_CONFIG_INIT;
+    int status = 0;
+    (void)state;
+    shim *s = shim_new(prov_token);
+    hsm_listen();
+    config.key = "pkcs11:token=keynym;object=prime256v1";
+    config.pin_source = prov_token->pin_file;
+    config.module_path = shim_module;
+    assert_int_equal(keynym_hsm_configure(NULL, &config), 0);
+    assert_true(sdk_security_init());
+    HSM_CLIENT_HANDLE handle = x509->hsm_client_x509_create();
+    char *key = x509->hsm_client_get_key(handle);
+    EVP_PKEY *pkey = hsm_decode(key);
+    assert_true(hsm_signs(pkey, &kn_algs[0]));
+    shim_reset_calls(s);
+    pid_t pid = fork();
+    if (pid == 0) {
+        x509->hsm_client_x509_destroy(handle);
+        sdk_security_deinit();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(shim_total(s), 0);
+    assert_true(hsm_signs(pkey, &kn_algs[0]));
+    assert_int_equal(shim_total(s), 2); /* the same session */
+    EVP_PKEY_free(pkey);
+    free(key);
+    x509->hsm_client_x509_destroy(handle);
+    sdk_security_deinit();
+    shim_free(&s);
+    hsm_expect_quiet();
+}
+
 /* OpenSSL keeps the provider; what the application says afterwards must reach it all the same. */
 static void settings_may_change_between_two_lives(void **state)
 {
@@ -559,6 +598,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(our_client_signs_in_the_token),
         cmocka_unit_test(symmetric_keys_that_cannot_be_used),
         cmocka_unit_test(nothing_of_the_token_is_held_after_deinit),
+        cmocka_unit_test(a_child_leaves_its_parents_sessions_alone),
         cmocka_unit_test(settings_may_change_between_two_lives),
         cmocka_unit_test(the_key_as_a_uri),
     };

@@ -26,6 +26,7 @@ install_dependencies() {
     list="packages_$group"
     for package in ${!list}; do
       dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' && continue
+      command -v "$package" >/dev/null && continue # a program that came another way: npm with Node.js's own package
       # a name that a later release dropped in favour of another that provides it
       dpkg-query -W -f '${Provides} ${Status}\n' 2>/dev/null | grep 'ok installed' | grep -qw "$package" && continue
       missing="$missing $package"

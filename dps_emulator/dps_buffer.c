@@ -7,28 +7,40 @@
 
 enum { SIZE_MIN = 256 }; /* bytes; doubles */
 
+/* To the front when half of the memory is free there, else to larger memory: either is rare, so that a peer
+ * which takes its answers byte by byte does not have them copied each time. */
+static bool make_room(dps_buffer *buffer, size_t n)
+{
+    if (buffer->start >= buffer->size / 2 && buffer->len + n <= buffer->size) {
+        memmove(buffer->bytes, buffer->bytes + buffer->start, buffer->len);
+        buffer->start = 0;
+        return true;
+    }
+    size_t size = buffer->size > 0 ? 2 * buffer->size : SIZE_MIN;
+    while (size < buffer->len + n)
+        size *= 2;
+    uint8_t *moved = malloc(size);
+    if (moved == NULL)
+        return false;
+    if (buffer->len > 0)
+        memcpy(moved, buffer->bytes + buffer->start, buffer->len);
+    if (buffer->bytes != NULL) /* tokens travel through here */
+        OPENSSL_cleanse(buffer->bytes, buffer->size);
+    free(buffer->bytes);
+    buffer->bytes = moved;
+    buffer->start = 0;
+    buffer->size = size;
+    return true;
+}
+
 bool dps_buffer_append(dps_buffer *buffer, const void *bytes, size_t n, size_t cap)
 {
     if (n == 0)
         return true;
     if (n > cap || buffer->len > cap - n)
         return false;
-    if (buffer->start + buffer->len + n > buffer->size) {
-        size_t size = buffer->size > 0 ? buffer->size : SIZE_MIN;
-        while (size < buffer->len + n)
-            size *= 2;
-        uint8_t *moved = malloc(size);
-        if (moved == NULL)
-            return false;
-        if (buffer->len > 0)
-            memcpy(moved, buffer->bytes + buffer->start, buffer->len);
-        if (buffer->bytes != NULL) /* tokens travel through here */
-            OPENSSL_cleanse(buffer->bytes, buffer->size);
-        free(buffer->bytes);
-        buffer->bytes = moved;
-        buffer->start = 0;
-        buffer->size = size;
-    }
+    if (buffer->start + buffer->len + n > buffer->size && !make_room(buffer, n))
+        return false;
     memcpy(buffer->bytes + buffer->start + buffer->len, bytes, n);
     buffer->len += n;
     return true;

@@ -5,7 +5,10 @@
 #include "dps_faults.h"
 #include "dps_log.h"
 
-enum { WRITE_MAX = 16 * 1024 }; /* bytes per lws_write */
+enum {
+    WRITE_MAX = 16 * 1024,   /* bytes per lws_write */
+    WAITING_MAX = 64 * 1024, /* bytes of output above which a peer is not listened to */
+};
 
 static dps_carrier_host *host_of(struct lws *wsi)
 {
@@ -56,6 +59,17 @@ static bool may_go_on(struct lws *wsi, dps_fault_step step)
     return !plan.drop_before && !plan.drop_after;
 }
 
+/* A peer that does not take its answers is not read from either. libwebsockets leaves input alone while it has output
+ * that the socket did not take, but goes on polling for it, without a pause. */
+static void keep_pace(dps_carrier *c, size_t waiting)
+{
+    bool paused = waiting > WAITING_MAX || lws_partial_buffered(c->wsi) || !c->stream.kind->open(c->stream.self);
+    if (paused == c->paused)
+        return;
+    c->paused = paused;
+    (void)lws_rx_flow_control(c->wsi, paused ? 0 : 1);
+}
+
 /* After anything happened to the stream: send what there is, end what has ended. */
 static int settle(dps_carrier *c)
 {
@@ -73,6 +87,7 @@ static int settle(dps_carrier *c)
         lws_callback_on_writable(c->wsi);
     else if (!c->stream.kind->open(c->stream.self))
         return -1;
+    keep_pace(c, waiting);
     return 0;
 }
 
@@ -112,6 +127,7 @@ static int on_writable(dps_carrier *c)
     if (c->stream.kind == NULL || holding(c))
         return 0;
     const uint8_t *bytes = c->stream.kind->output(c->stream.self, &n);
+    keep_pace(c, n);
     if (bytes != NULL) {
         unsigned char buffer[LWS_PRE + WRITE_MAX];
         size_t chunk = n < WRITE_MAX ? n : WRITE_MAX;
@@ -119,6 +135,7 @@ static int on_writable(dps_carrier *c)
         if (lws_write(c->wsi, buffer + LWS_PRE, chunk, LWS_WRITE_RAW) < (int)chunk)
             return -1; /* what the socket did not take, libwebsockets keeps; less than all is an error */
         c->stream.kind->sent(c->stream.self, chunk);
+        keep_pace(c, n - chunk);
         lws_callback_on_writable(c->wsi); /* the rest, or the close below once this is out */
         return 0;
     }

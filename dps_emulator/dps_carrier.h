@@ -27,6 +27,7 @@ typedef struct dps_carrier {
     dps_peer peer;
     dps_gate gate;
     lws_usec_t hold_us; /* until then nothing is sent; 0: no limit */
+    bool paused; /* input is not asked for */
     lws_usec_t deadline_us;
     lws_usec_t tick_us; /* 0: none */
 } dps_carrier;

@@ -296,6 +296,20 @@ static double peak_mb(pid_t pid)
 }
 
 /* A peer that asks for ever and reads nothing is closed, and costs no more than its caps. */
+/* Processor time of a process so far. */
+static long cpu_ms(pid_t pid)
+{
+    char path[64], line[1024] = "";
+    unsigned long user = 0, system = 0;
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_non_null(fgets(line, sizeof(line), f));
+    fclose(f);
+    assert_int_equal(sscanf(strrchr(line, ')'), ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system), 2);
+    return (long)(user + system) * 1000 / sysconf(_SC_CLK_TCK);
+}
+
 static void test_peer_that_does_not_read(void **state)
 {
     (void)state;
@@ -306,13 +320,18 @@ static void test_peer_that_does_not_read(void **state)
     for (size_t i = 0; i < sizeof(requests) / n; i++)
         memcpy(requests + i * n, one, n);
     double before = peak_mb(dps.pid);
+    const struct timeval patience = {.tv_sec = 2};
     client_open(&c, &dps, 0, &dev1, NULL);
+    assert_int_equal(setsockopt(c.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)), 0);
     int sent = 0;
     for (int i = 0; i < 20000 && sent >= 0; i++) {
         int written = SSL_write(c.ssl, requests, (int)(sizeof(requests) / n * n));
         sent = written > 0 ? sent + 1 : -1;
     }
     assert_int_equal(sent, -1); /* 300 MB were not taken */
+    long cpu = cpu_ms(dps.pid);
+    sleep(1);
+    assert_true(cpu_ms(dps.pid) - cpu < 500); /* who waits for a peer does not burn the processor */
     client_close(&c);
     client_open(&c, &dps, 0, &dev1, NULL); /* the next is served */
     answer a;

@@ -3,6 +3,7 @@
 # find_package(keynym) and with pkg-config, each connecting with an EC and an RSA key; and the samples. link.sh ROOT BUILD
 . "$(dirname "$0")/lib.sh"
 unset PKG_CONFIG_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH
+export CMAKE_GENERATOR=Ninja # make is not among what this project needs
 if grep -q '^KN_SANITIZE:STRING=.' "$build/CMakeCache.txt"; then echo "skipped: a sanitizer's runtime is not part of the package files"; exit 0; fi
 # without the provider, which goes to OpenSSL's own folder, whatever the prefix
 cmake --install "$build" --prefix "$work/usr" --component Unspecified >"$work/out" 2>&1 || { cat "$work/out"; fail "the installation"; }

@@ -163,7 +163,7 @@ static bool ratios(const char *where, bench_contender *c, unsigned count, unsign
     double best = bench_sum_up(&wall[1]).median;
     if (threads < SLOW_THREADS && bench_sum_up(&cpu[1]).median > best)
         best = bench_sum_up(&cpu[1]).median;
-    return best >= least - 0.1;
+    return best >= least - 0.2;
 }
 
 static bool on_softhsm(unsigned rounds)

@@ -362,7 +362,8 @@ static void test_alpn(void **state)
     SSL_get0_alpn_selected(ssl, &chosen, &n);
     assert_int_equal(n, 8);
     assert_memory_equal(chosen, "http/1.1", 8);
-    assert_true(SSL_write(ssl, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n", 30) == 30);
+    static const char request[] = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_int_equal(SSL_write(ssl, request, sizeof(request) - 1), sizeof(request) - 1);
     assert_true(SSL_read(ssl, head, 12) == 12);
     assert_string_equal(head, "HTTP/1.1 404");
     SSL_free(ssl);

@@ -1,4 +1,5 @@
 #define OPENSSL_SUPPRESS_DEPRECATED /* engines */
+#include "bench_null.h"
 #include "bench_sign.h"
 
 #include <dlfcn.h>
@@ -43,6 +44,16 @@ static CK_OBJECT_HANDLE raw_find(const bench_contender *c, CK_SESSION_HANDLE ses
                    c->fn->C_FindObjectsFinal(session) == CKR_OK && count == 1,
                "the key");
     return handle;
+}
+
+static void sign_raw(const bench_contender *c, const bench_thread *thread, const unsigned char digest[32])
+{
+    CK_MECHANISM mechanism = {CKM_ECDSA, NULL, 0};
+    CK_BYTE signature[64];
+    CK_ULONG length = sizeof signature;
+    bench_need(c->fn->C_SignInit(thread->session, &mechanism, c->handle) == CKR_OK &&
+                   c->fn->C_Sign(thread->session, (CK_BYTE *)digest, 32, signature, &length) == CKR_OK,
+               c->name);
 }
 
 static CK_SLOT_ID raw_slot(CK_FUNCTION_LIST *fn)
@@ -114,6 +125,32 @@ bench_contender bench_null(void)
                    EVP_PKEY_fromdata(ctx, &c.pkey, EVP_PKEY_PUBLIC_KEY, params) == 1,
                "a key of the null provider");
     EVP_PKEY_CTX_free(ctx);
+    return c;
+}
+
+/* What the null provider's signature is to do in this thread. */
+static _Thread_local struct {
+    const bench_contender *c;
+    const bench_thread *thread;
+} under_null;
+
+static void sign_under_null(const unsigned char digest[32])
+{
+    if (under_null.c)
+        sign_raw(under_null.c, under_null.thread, digest);
+}
+
+bench_contender bench_null_over_raw(const bench_target *target)
+{
+    bench_contender raw = bench_raw(target), c = bench_null();
+    void *module = dlopen(BENCH_NULL, RTLD_NOW | RTLD_NOLOAD);
+    bench_null_token_fn **token = module ? dlsym(module, BENCH_NULL_TOKEN) : NULL;
+    bench_need(token, BENCH_NULL_TOKEN);
+    *token = sign_under_null;
+    c.name = "null provider over the same two calls";
+    c.fn = raw.fn;
+    c.slot = raw.slot;
+    c.handle = raw.handle;
     return c;
 }
 
@@ -191,25 +228,17 @@ void bench_thread_end(const bench_contender *c, bench_thread *thread)
         (void)c->fn->C_CloseSession(thread->session);
 }
 
-static void sign_raw(const bench_contender *c, const bench_thread *thread)
-{
-    CK_MECHANISM mechanism = {CKM_ECDSA, NULL, 0};
-    CK_BYTE digest[32] = {1}, signature[64];
-    CK_ULONG length = sizeof signature;
-    bench_need(c->fn->C_SignInit(thread->session, &mechanism, c->handle) == CKR_OK &&
-                   c->fn->C_Sign(thread->session, digest, sizeof digest, signature, &length) == CKR_OK,
-               c->name);
-}
-
 void bench_sign_once(const bench_contender *c, const bench_thread *thread)
 {
     static const unsigned char text[64] = {1};
     unsigned char signature[256];
     size_t length = sizeof signature;
-    if (c->fn) {
-        sign_raw(c, thread);
+    if (!c->pkey) {
+        sign_raw(c, thread, text);
         return;
     }
+    under_null.c = c->fn ? c : NULL;
+    under_null.thread = thread;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     int begun = c->legacy ? EVP_DigestSignInit(ctx, NULL, c->legacy, NULL, c->pkey)
                           : EVP_DigestSignInit_ex(ctx, NULL, "SHA256", c->libctx, NULL, c->pkey, NULL);

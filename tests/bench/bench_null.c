@@ -1,7 +1,11 @@
 /* The floor: a provider that hashes and answers at once. It has EC keys that are empty and an ECDSA of 72 fixed bytes, under
  * OpenSSL's own names as any must (see docs/architecture.md for why), and does nothing that a provider of keys in hardware
  * could leave out: the digest is fetched once, a context is one allocation, one call signs (EVP_DigestSign() without a copy
- * of the context), and an export of the private key is refused without a word. SHA-256 only. */
+ * of the context), and an export of the private key is refused without a word. SHA-256 only.
+ *
+ * With bench_null_token set, it asks that function for each signature: the floor over a token that takes its time. */
+#include "bench_null.h"
+
 #include <openssl/core.h>
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
@@ -16,6 +20,9 @@
 #define SIGNATURE_BYTES 72
 
 OSSL_provider_init_fn OSSL_provider_init;
+
+__attribute__((visibility("default"))) extern bench_null_token_fn *bench_null_token;
+bench_null_token_fn *bench_null_token;
 
 typedef struct null_provider {
     OSSL_LIB_CTX *child;
@@ -130,6 +137,8 @@ static int digest_sign(void *arg, unsigned char *signature, size_t *length, size
     if (size < SIGNATURE_BYTES || !EVP_DigestUpdate(ctx->hash, data, data_length) ||
         !EVP_DigestFinal_ex(ctx->hash, digest, NULL))
         return 0;
+    if (bench_null_token)
+        bench_null_token(digest);
     memset(signature, digest[0], SIGNATURE_BYTES);
     return 1;
 }

@@ -21,7 +21,7 @@ typedef struct bench_target {
 typedef struct bench_contender {
     const char *name;
     const char *missing; /* NULL: it can run */
-    CK_FUNCTION_LIST *fn; /* raw only, with what follows */
+    CK_FUNCTION_LIST *fn; /* raw, and the null provider over it, with what follows */
     CK_SLOT_ID slot;
     CK_OBJECT_HANDLE handle;
     OSSL_LIB_CTX *libctx;
@@ -30,11 +30,12 @@ typedef struct bench_contender {
 } bench_contender;
 
 typedef struct bench_thread {
-    CK_SESSION_HANDLE session; /* raw only */
+    CK_SESSION_HANDLE session; /* where the contender has fn */
 } bench_thread;
 
 bench_contender bench_raw(const bench_target *target);
 bench_contender bench_null(void);
+bench_contender bench_null_over_raw(const bench_target *target);
 bench_contender bench_keynym(const bench_target *target);
 bench_contender bench_engine(const bench_target *target);
 bench_contender bench_pkcs11_provider(const bench_target *target);

@@ -1,6 +1,7 @@
 # Tests of backends/.
 find_library(SOFTHSM2_MODULE NAMES softhsm2 libsofthsm2.so PATH_SUFFIXES softhsm pkcs11 REQUIRED)
 find_path(P11KIT_PKCS11_H p11-kit/pkcs11.h HINTS ${P11KIT_INCLUDE_DIRS} REQUIRED)
+pkg_get_variable(P11KIT_MODULE_PATH p11-kit-1 p11_module_path)
 
 # A PKCS#11 module that counts calls and misbehaves on demand.
 add_library(kn_test_shim MODULE support/p11_plant.c support/p11_shim.c)
@@ -12,6 +13,7 @@ add_library(kn_test_token STATIC support/certs.c support/p11_raw.c support/p11_s
 kn_target(kn_test_token)
 target_compile_definitions(kn_test_token PRIVATE SOFTHSM2_MODULE="${SOFTHSM2_MODULE}"
                                                  P11_SHIM="$<TARGET_FILE:kn_test_shim>")
+target_compile_definitions(kn_test_token PUBLIC P11_MODULE_DIR="${P11KIT_MODULE_PATH}")
 target_include_directories(kn_test_token PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/support)
 target_link_libraries(kn_test_token PUBLIC kn_backends ${CMAKE_DL_LIBS})
 add_dependencies(kn_test_token kn_test_shim)

@@ -3,7 +3,7 @@
 #include "support/prov.h"
 #include "support/sdk.h"
 #include "support/self.h"
-#include "support/softhsm_leak.h"
+#include "support/module_leaks.h"
 
 #include "hsm_client_data.h"
 #include "keynym_hsm.h"
@@ -174,7 +174,7 @@ static void in_own_process(void **state)
 int main(int argc, char **argv)
 {
     struct CMUnitTest rows[TEST_COUNT];
-    keep_softhsm();
+    keep_modules();
     for (size_t i = 0; i < TEST_COUNT; i++) {
         if (argc == 2 && !strcmp(tests[i].name, argv[1]))
             return _cmocka_run_group_tests(argv[1], &tests[i], 1, prov_group_setup, prov_group_teardown);

@@ -5,7 +5,7 @@
 #include "support/sdk.h"
 #include "support/tls_server.h"
 
-#include "support/softhsm_leak.h"
+#include "support/module_leaks.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -425,6 +425,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(devices_in_threads),
         cmocka_unit_test(survives_the_loss_of_the_token),
     };
-    keep_softhsm();
+    keep_modules();
     return hsm_main(argc, argv, tests, sizeof tests / sizeof *tests);
 }

@@ -1,4 +1,5 @@
 /* The provider's section of openssl.cnf: each setting does what it says, and a wrong one stops the provider. */
+#include "support/module_leaks.h"
 #include "support/p11_raw.h"
 #include "support/p11_shim.h"
 #include "support/prov.h"
@@ -262,5 +263,6 @@ int main(void)
         cmocka_unit_test(a_wrong_line_stops_the_provider),
         cmocka_unit_test(openssls_own_lines_are_let_through),
     };
+    keep_modules();
     return cmocka_run_group_tests(tests, prov_group_setup, prov_group_teardown);
 }

@@ -1,6 +1,6 @@
 /* RSA encryption and key agreement with keys of a token: EVP, CMS, and TLS 1.2 with RSA key exchange. */
 #include "prov.h"
-#include "softhsm_leak.h"
+#include "module_leaks.h"
 
 #include <openssl/cms.h>
 #include <openssl/core_names.h>
@@ -354,7 +354,7 @@ static int set_up(void **state)
         const char *label;
         unsigned uses;
     } rsa[] = {{"rsa", KN_USE_DECRYPT}, {"signs", KN_USE_SIGN}, {"both", KN_USE_SIGN | KN_USE_DECRYPT}};
-    keep_softhsm();
+    keep_modules();
     if (prov_group_setup(state))
         return -1;
     for (size_t i = 0; i < sizeof rsa / sizeof *rsa; i++)

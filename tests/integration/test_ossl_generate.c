@@ -1,6 +1,6 @@
 /* Key generation through OpenSSL: in the token, when asked for, and by nobody who did not ask. */
 #include "prov.h"
-#include "softhsm_leak.h"
+#include "module_leaks.h"
 
 #include "kn_custody.h"
 #include "support/p11_raw.h"
@@ -255,7 +255,7 @@ static void who_does_not_ask_gets_software(void **state)
 
 static int set_up(void **state)
 {
-    keep_softhsm();
+    keep_modules();
     return prov_group_setup(state);
 }
 

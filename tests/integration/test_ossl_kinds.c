@@ -1,6 +1,6 @@
 /* Keys of every kind as OpenSSL shows them, public keys alone, and signing in each way that OpenSSL has. */
 #include "prov.h"
-#include "softhsm_leak.h"
+#include "module_leaks.h"
 
 #include "kn_alias.h"
 
@@ -419,7 +419,7 @@ static void an_algorithm_of_another_key_is_not_used(void **state)
 
 static int set_up(void **state)
 {
-    keep_softhsm();
+    keep_modules();
     if (prov_group_setup(state))
         return -1;
     for (size_t i = 0; i < KINDS; i++) {

@@ -1,6 +1,6 @@
 /* RSA and Ed25519 keys of a token through OpenSSL: signatures of each padding, salt and digest, verified in software. */
 #include "prov.h"
-#include "softhsm_leak.h"
+#include "module_leaks.h"
 
 #include "kn_key.h"
 
@@ -240,7 +240,7 @@ static void the_private_part_is_not_exported(void **state)
 static int set_up(void **state)
 {
     (void)state;
-    keep_softhsm();
+    keep_modules();
     token = test_token_new("rsa");
     kn_ctx *ctx = test_token_context(token);
     for (size_t i = 0; i < kn_alg_count; i++) {

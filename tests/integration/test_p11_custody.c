@@ -5,7 +5,7 @@
 #include "support/kn_check.h"
 #include "support/p11_raw.h"
 #include "support/p11_shim.h"
-#include "softhsm_leak.h"
+#include "module_leaks.h"
 
 #include <openssl/evp.h>
 #include <p11-kit/pkcs11.h>
@@ -17,7 +17,7 @@ static test_token *token;
 static int make_token(void **state)
 {
     (void)state;
-    keep_softhsm();
+    keep_modules();
     token = test_token_new("custody");
     return 0;
 }

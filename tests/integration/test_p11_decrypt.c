@@ -2,7 +2,7 @@
 #include "kn_key.h"
 
 #include "kn_crypto.h"
-#include "softhsm_leak.h"
+#include "module_leaks.h"
 #include "support/certs.h"
 #include "support/kn_check.h"
 #include "support/p11_raw.h"
@@ -35,7 +35,7 @@ static kn_key *made(const char *label, const char *alg, unsigned uses)
 static int set_up(void **state)
 {
     (void)state;
-    keep_softhsm();
+    keep_modules();
     token = test_token_new("decrypt");
     ctx = test_token_context(token);
     rsa = made("rsa", "RSA:2048", KN_USE_DECRYPT);

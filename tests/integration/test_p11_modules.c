@@ -3,6 +3,7 @@
 #include "kn_token.h"
 
 #include "support/kn_check.h"
+#include "support/module_leaks.h"
 #include "support/p11_raw.h"
 #include "support/p11_shim.h"
 
@@ -284,5 +285,6 @@ int main(void)
         cmocka_unit_test(test_behind_p11_kit_proxy),
         cmocka_unit_test(test_table_of_version_3),
     };
+    keep_modules();
     return cmocka_run_group_tests(tests, make_tokens, remove_tokens);
 }

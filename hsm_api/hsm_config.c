@@ -3,6 +3,7 @@
 #include "hsm_report.h"
 #include "keynym_hsm.h"
 #include "kn_alias.h"
+#include "kn_config.h"
 #include "kn_hmac.h"
 
 #include <errno.h>
@@ -24,19 +25,26 @@ typedef struct setting_row {
     const char *name, *variable;
     size_t member;       /* of keynym_hsm_config */
     bool for_all;        /* an identity with a name takes it from the one without */
+    bool of_context;     /* a row of kn_settings: another value needs another context */
+    bool of_process;     /* only the identity without a name has it: the SDK's keys all live in that one's context */
 } setting_row;
 
-#define ROW(upper, member, all) [HSM_##upper] = {#member, "KEYNYM_HSM_" #upper, offsetof(keynym_hsm_config, member), all}
+#define ROW(upper, member, ...) \
+    [HSM_##upper] = {#member, "KEYNYM_HSM_" #upper, offsetof(keynym_hsm_config, member), __VA_ARGS__}
 
 static const setting_row rows[HSM_SETTING_COUNT] = {
-    ROW(KEY, key, false),
-    ROW(CERTIFICATE, certificate, false),
-    ROW(PIN_SOURCE, pin_source, true),
-    ROW(MODULE_PATH, module_path, true),
-    ROW(KEY_FORM, key_form, true),
-    ROW(REGISTRATION_ID, registration_id, false),
-    ROW(SYMMETRIC_KEY, symmetric_key, false),
-    ROW(TPM, tpm, false),
+    ROW(KEY, key, false, false, false),
+    ROW(CERTIFICATE, certificate, false, false, false),
+    ROW(PIN_SOURCE, pin_source, true, true, false),
+    ROW(MODULE_PATH, module_path, true, true, false),
+    ROW(KEY_FORM, key_form, true, false, false),
+    ROW(REGISTRATION_ID, registration_id, false, false, false),
+    ROW(SYMMETRIC_KEY, symmetric_key, false, false, false),
+    ROW(TPM, tpm, false, false, false),
+    ROW(LOGIN, login, true, true, true),
+    ROW(SESSIONS_MAX, sessions_max, true, true, true),
+    ROW(SESSION_WAIT_MS, session_wait_ms, true, true, true),
+    ROW(TOKEN_COPY, token_copy, true, true, true),
 };
 
 typedef struct identity {
@@ -47,7 +55,7 @@ typedef struct identity {
 
 typedef struct context {
     struct context *next;
-    char *pin_source, *module_path; /* NULL: none */
+    char *value[HSM_SETTING_COUNT]; /* of those that are of_context; NULL: nobody said */
     kn_ctx *ctx;
 } context;
 
@@ -65,11 +73,17 @@ static _Thread_local bool has_chosen;
 /* ---- values ---- */
 
 /* None of them is a secret, whoever says it. The text of a refused value is not shown: it might be one. */
-static kn_err check_value(hsm_setting which, const char *value)
+static kn_err check_value(const char *whose, hsm_setting which, const char *value)
 {
     const char *name = rows[which].name;
     if (kn_uri_has_pin(value))
         return kn_fail(KN_E_ALIAS_SECRET, "%s has pin-value", name);
+    if (rows[which].of_process && *whose)
+        return kn_fail(KN_E_CONFIG, "%s is the same for all identities of a process: say it for the one without a name", name);
+    if (rows[which].of_process) {
+        kn_config scratch = {0};
+        return kn_config_set(&scratch, kn_setting_by_name(name), value);
+    }
     if (which == HSM_KEY_FORM && strcmp(value, "alias") && strcmp(value, "uri"))
         return kn_fail(KN_E_CONFIG, "key_form is alias or uri, not '%.20s'", value);
     if (which == HSM_SYMMETRIC_KEY) {
@@ -110,7 +124,7 @@ static kn_err read_section(const CONF *file, const char *path, const char *name,
             n++;
         if (n == HSM_SETTING_COUNT)
             return kn_fail(KN_E_CONFIG, "%s: section [%s] has no setting '%.60s'", path, section, line->name);
-        kn_err err = check_value((hsm_setting)n, line->value);
+        kn_err err = check_value(name, (hsm_setting)n, line->value);
         if (kn_failed(err))
             return kn_fail_within(err, "%s: section [%s]", path, section);
         ret_values[n] = line->value;
@@ -188,7 +202,7 @@ static kn_err read_environment(const char *ret_values[HSM_SETTING_COUNT])
         const char *value = secure_getenv(rows[i].variable);
         if (!value || !*value)
             continue;
-        kn_err err = check_value((hsm_setting)i, value);
+        kn_err err = check_value("", (hsm_setting)i, value);
         if (kn_failed(err))
             return kn_fail_within(err, "environment variable %s", rows[i].variable);
         ret_values[i] = value;
@@ -238,30 +252,58 @@ static bool same(const char *a, const char *b)
     return a == b || (a && b && !strcmp(a, b));
 }
 
-static kn_err context_for(const char *pin_source, const char *module_path, kn_ctx **ret_ctx)
+static bool fits(const context *one, const char *const values[HSM_SETTING_COUNT])
 {
-    for (const context *one = config.contexts; one; one = one->next)
-        if (same(one->pin_source, pin_source) && same(one->module_path, module_path)) {
-            *ret_ctx = one->ctx;
-            return kn_success();
-        }
-    kn_config wanted = {.pin_source = pin_source, .module_path = module_path};
+    for (int i = 0; i < HSM_SETTING_COUNT; i++)
+        if (rows[i].of_context && !same(one->value[i], values[i]))
+            return false;
+    return true;
+}
+
+static void context_free(context *one)
+{
+    if (!one)
+        return;
+    kn_ctx_unref(&one->ctx);
+    for (int i = 0; i < HSM_SETTING_COUNT; i++)
+        free(one->value[i]);
+    free(one);
+}
+
+static kn_err context_new(const char *const values[HSM_SETTING_COUNT], context **ret_context)
+{
+    kn_config wanted = {.pin_source = NULL};
     context *made = calloc(1, sizeof *made);
-    kn_err err = made ? kn_ctx_new(&wanted, &made->ctx) : kn_fail(KN_E_NO_MEMORY, "a context");
-    if (!kn_failed(err) && ((pin_source && !(made->pin_source = strdup(pin_source))) ||
-                            (module_path && !(made->module_path = strdup(module_path)))))
-        err = kn_fail(KN_E_NO_MEMORY, "a context");
-    if (kn_failed(err)) {
-        if (made)
-            kn_ctx_unref(&made->ctx);
-        if (made)
-            free(made->pin_source);
-        free(made);
-        return err;
+    kn_err err = made ? kn_success() : kn_fail(KN_E_NO_MEMORY, "a context");
+    for (int i = 0; i < HSM_SETTING_COUNT && !kn_failed(err); i++) {
+        if (!rows[i].of_context || !values[i])
+            continue;
+        made->value[i] = strdup(values[i]);
+        err = made->value[i] ? kn_config_set(&wanted, kn_setting_by_name(rows[i].name), made->value[i])
+                             : kn_fail(KN_E_NO_MEMORY, "a context");
     }
-    made->next = config.contexts;
-    config.contexts = made;
-    *ret_ctx = made->ctx;
+    if (!kn_failed(err))
+        err = kn_ctx_new(&wanted, &made->ctx);
+    if (kn_failed(err))
+        context_free(made);
+    else
+        *ret_context = made;
+    return err;
+}
+
+static kn_err context_for(const char *const values[HSM_SETTING_COUNT], kn_ctx **ret_ctx)
+{
+    context *one = config.contexts;
+    while (one && !fits(one, values))
+        one = one->next;
+    if (!one) {
+        kn_err err = context_new(values, &one);
+        if (kn_failed(err))
+            return err;
+        one->next = config.contexts;
+        config.contexts = one;
+    }
+    *ret_ctx = one->ctx;
     return kn_success();
 }
 
@@ -283,7 +325,7 @@ kn_err hsm_settings_get(hsm_settings *ret_settings)
         if (values[i] && !(copy.value[i] = strdup(values[i])))
             err = kn_fail(KN_E_NO_MEMORY, "settings");
     if (!kn_failed(err))
-        err = context_for(values[HSM_PIN_SOURCE], values[HSM_MODULE_PATH], &copy.ctx);
+        err = context_for(values, &copy.ctx);
     (void)pthread_mutex_unlock(&config.lock);
     if (kn_failed(err))
         hsm_settings_free(&copy);
@@ -305,7 +347,7 @@ kn_err hsm_context(kn_ctx **ret_ctx)
     (void)pthread_mutex_lock(&config.lock);
     kn_err err = resolve("", values);
     if (!kn_failed(err))
-        err = context_for(values[HSM_PIN_SOURCE], values[HSM_MODULE_PATH], ret_ctx);
+        err = context_for(values, ret_ctx);
     (void)pthread_mutex_unlock(&config.lock);
     return err;
 }
@@ -330,7 +372,7 @@ static kn_err configure(const char *name, const char *const values[HSM_SETTING_C
         return kn_fail(KN_E_NO_MEMORY, "an identity");
     for (int i = 0; i < HSM_SETTING_COUNT && !kn_failed(err); i++) {
         if (values[i])
-            err = check_value((hsm_setting)i, values[i]);
+            err = check_value(name, (hsm_setting)i, values[i]);
         if (!kn_failed(err) && values[i] && !(copy[i] = strdup(values[i])))
             err = kn_fail(KN_E_NO_MEMORY, "settings");
     }

@@ -8,7 +8,7 @@
  * creates afterwards; the SDK creates a handle in the thread that creates a client.
  *
  * OpenSSL keeps a built-in provider, and with it our context, until the process ends. So contexts are made once for each
- * pair of PIN source and modules, and rest while the library is not initialised: no session, no login.
+ * combination of settings that concern tokens, and rest while the library is not initialised: no session, no login.
  */
 #ifndef KN_HSM_CONFIG_H
 #define KN_HSM_CONFIG_H
@@ -25,6 +25,10 @@ typedef enum hsm_setting {
     HSM_REGISTRATION_ID,
     HSM_SYMMETRIC_KEY,
     HSM_TPM,
+    HSM_LOGIN,
+    HSM_SESSIONS_MAX,
+    HSM_SESSION_WAIT_MS,
+    HSM_TOKEN_COPY,
     HSM_SETTING_COUNT
 } hsm_setting;
 

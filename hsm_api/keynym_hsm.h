@@ -35,6 +35,11 @@ typedef struct keynym_hsm_config {
     const char *registration_id; /* symmetric key: the name of the device; X.509: must be the certificate's common name */
     const char *symmetric_key;   /* a file with the key in base64, mode 0600, or the pkcs11: URI of an HMAC key */
     const char *tpm;             /* which TPM attests; NULL: the one that there is */
+    /* Those that follow are for all identities of the process; only the one without a name may say them. */
+    const char *login;           /* "when_needed" (the default), "always" or "never" */
+    const char *sessions_max;    /* sessions with a token at most: a number; NULL: what the token allows */
+    const char *session_wait_ms; /* how long an operation waits for one of them: a number of milliseconds */
+    const char *token_copy;      /* "yes": sign with a copy of the key that lives in a session; "no" (the default) */
 } keynym_hsm_config;
 
 #define KEYNYM_HSM_CONFIG_INIT                                                                                         \

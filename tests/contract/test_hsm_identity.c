@@ -555,6 +555,57 @@ static void settings_may_change_between_two_lives(void **state)
     hsm_expect_quiet();
 }
 
+static void settings_of_the_token_reach_the_sdks_keys(void **state)
+{
+    const HSM_CLIENT_X509_INTERFACE *x509 = hsm_client_x509_interface();
+    keynym_hsm_config config = KEYNYM_HSM_CONFIG_INIT;
+    (void)state;
+    shim *s = shim_new(prov_token);
+    hsm_listen();
+    config.key = "pkcs11:token=keynym;object=prime256v1";
+    config.pin_source = prov_token->pin_file;
+    config.module_path = shim_module;
+    config.sessions_max = "1";
+    for (int copy = 0; copy < 2; copy++) {
+        config.token_copy = copy ? "yes" : "no";
+        assert_int_equal(keynym_hsm_configure(NULL, &config), 0);
+        assert_true(sdk_security_init());
+        HSM_CLIENT_HANDLE handle = x509->hsm_client_x509_create();
+        char *key = x509->hsm_client_get_key(handle);
+        EVP_PKEY *pkey = hsm_decode(key);
+        shim_reset_calls(s);
+        assert_true(hsm_signs(pkey, &kn_algs[0]));
+        assert_int_equal(atomic_load(&s->calls[SHIM_C_CopyObject]), copy);
+        assert_true(atomic_load(&s->sessions) == 1);
+        EVP_PKEY_free(pkey);
+        free(key);
+        x509->hsm_client_x509_destroy(handle);
+        sdk_security_deinit();
+    }
+    shim_free(&s);
+    hsm_expect_quiet();
+}
+
+static void settings_of_the_token_that_are_wrong(void **state)
+{
+    keynym_hsm_config config = KEYNYM_HSM_CONFIG_INIT;
+    (void)state;
+    hsm_listen();
+    config.token_copy = "maybe";
+    assert_int_not_equal(keynym_hsm_configure(NULL, &config), 0);
+    hsm_expect_failure("keynym_hsm_configure", "token_copy = maybe", "yes or no", NULL);
+    config.token_copy = "yes";
+    assert_int_not_equal(keynym_hsm_configure("pump", &config), 0);
+    hsm_expect_failure("keynym_hsm_configure", "token_copy", "the one without a name", NULL);
+    test_token_write(prov_token, "sessions.cnf", "[keynym_hsm]\nsessions_max = 0\n");
+    assert_int_not_equal(keynym_hsm_load_config(test_token_path(prov_token, "sessions.cnf")), 0);
+    hsm_expect_failure("keynym_hsm_load_config", "sessions.cnf", "sessions_max = 0", "from 1 to 1024", NULL);
+    assert_int_equal(setenv("KEYNYM_HSM_LOGIN", "sometimes", 1), 0);
+    assert_int_not_equal(hsm_client_x509_init(), 0);
+    hsm_expect_failure("hsm_client_x509_init", "KEYNYM_HSM_LOGIN", "when_needed", NULL);
+    assert_int_equal(unsetenv("KEYNYM_HSM_LOGIN"), 0);
+}
+
 /* ---- the engine road ---- */
 
 static void the_key_as_a_uri(void **state)
@@ -600,6 +651,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(nothing_of_the_token_is_held_after_deinit),
         cmocka_unit_test(a_child_leaves_its_parents_sessions_alone),
         cmocka_unit_test(settings_may_change_between_two_lives),
+        cmocka_unit_test(settings_of_the_token_reach_the_sdks_keys),
+        cmocka_unit_test(settings_of_the_token_that_are_wrong),
         cmocka_unit_test(the_key_as_a_uri),
     };
     return hsm_main(argc, argv, tests, sizeof tests / sizeof *tests);

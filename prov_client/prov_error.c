@@ -29,7 +29,7 @@ const kn_prov_error_row kn_prov_errors[] = {
     ROW(KN_PROV_E_PROXY, "the proxy refused or failed",
         "check the variables https_proxy, all_proxy and no_proxy"),
     ROW(KN_PROV_E_TLS, "the TLS connection failed",
-        "read the detail; a key that cannot sign, or versions that do not meet, are common causes"),
+        "read the detail; common causes: a server that refuses the certificate, a key that cannot sign, versions that do not meet"),
     ROW(KN_PROV_E_SERVER_UNTRUSTED, "the service's certificate is not trusted",
         "name the right root certificates as CA file, and check the device's clock"),
     ROW(KN_PROV_E_SERVER_NAME, "the service's certificate is for another host name",

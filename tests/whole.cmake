@@ -25,4 +25,13 @@ kn_script(install whole ${CMAKE_CURRENT_LIST_DIR}/whole/install.sh ${PROJECT_SOU
 kn_script(link whole ${CMAKE_CURRENT_LIST_DIR}/whole/link.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(symmetric whole ${CMAKE_CURRENT_LIST_DIR}/whole/symmetric.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(differential whole ${CMAKE_CURRENT_LIST_DIR}/whole/differential.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+
+add_executable(whole_proxy whole/proxy_tool.c support/test_proxy.c)
+add_library(whole_clock MODULE whole/clock.c)
+foreach(target whole_proxy whole_clock)
+  kn_target(${target})
+endforeach()
+target_include_directories(whole_proxy PRIVATE ${CMAKE_CURRENT_LIST_DIR})
+target_link_libraries(whole_proxy PRIVATE PkgConfig::CMOCKA OpenSSL::Crypto Threads::Threads)
+set_target_properties(whole_clock PROPERTIES PREFIX "")
 kn_script(doctor whole ${CMAKE_CURRENT_LIST_DIR}/whole/doctor.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})

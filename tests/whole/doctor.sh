@@ -121,6 +121,38 @@ ill "name of the service" '^FAIL +DNS .*no-such-host.invalid|^- +TLS' --endpoint
 ill "nobody listens" '^OK +DNS|^FAIL +TLS' --endpoint 127.0.0.1:1
 ill "unknown CA" '^OK +DNS|^FAIL +TLS .*certificate' --endpoint "localhost:$port" --ca "$work/pki/root.pem"
 ill "endpoint" '^FAIL +endpoint' --endpoint 'https://localhost'
+KN_TEST_CLOCK=1000000000 LD_PRELOAD=$build/tests/whole_clock.so ill "clock" \
+  '^FAIL +clock .*2001-09-09T01:46:40Z is in the past|^FAIL +validity .*not valid yet' "${quick[@]}"
+
+# ---- through a proxy ----
+mkfifo "$work/proxy.in"
+"$build/tests/whole_proxy" <"$work/proxy.in" >"$work/proxy.port" &
+exec 7>"$work/proxy.in" # the proxy ends when this is closed
+wait_until 20 test -s "$work/proxy.port" || fail "no proxy"
+proxy=127.0.0.1:$(cat "$work/proxy.port")
+for kind in http socks5h; do
+  name="doctor --proxy $kind"
+  run 0 "$keynym" doctor "${net[@]}" --proxy "$kind://$proxy"
+  has '^- +DNS .*the proxy resolves'
+  has '^OK +TLS .*with the device.s certificate'
+done
+exec 7>&-
+ill "no proxy there" '^FAIL +TLS .*127.0.0.1' "${net[@]}" --proxy http://127.0.0.1:1
+
+# ---- a service that does not like the certificate ----
+openssl req -x509 -newkey rsa:2048 -nodes -keyout "$work/s.key" -out "$work/s.pem" -days 2 -subj /CN=localhost \
+  -addext subjectAltName=DNS:localhost 2>/dev/null
+for version in tls1_2 tls1_3; do
+  openssl s_server -accept 127.0.0.1:0 -key "$work/s.key" -cert "$work/s.pem" -CAfile "$work/s.pem" -Verify 1 \
+    -verify_return_error -$version >"$work/s.out" 2>&1 </dev/null &
+  other=$!
+  wait_until 20 grep -q '^ACCEPT' "$work/s.out" || { kill $other; fail "openssl s_server did not start"; }
+  # with TLS 1.2 the server goes away while the client still sends: the alert may be lost in that
+  ill "certificate refused, $version" '^FAIL +TLS |next: .*certificate' \
+    --endpoint "localhost:$(sed -n 's/^ACCEPT.*://p' "$work/s.out" | head -n 1)" --ca "$work/s.pem"
+  kill $other 2>/dev/null || true
+  wait $other 2>/dev/null || true
+done
 name="doctor --json, ill"
 run 1 "$keynym" doctor --json "${quick[@]}" --key "$(uri nobody)"
 has '"ok":[[:space:]]*false'

@@ -19,9 +19,11 @@ static void add_location(const dps_http_request *request, const dps_response *an
     dps_span host = dps_http_header(request, "host");
     if (answer->operation_id[0] == '\0')
         return;
-    snprintf(location, sizeof(location), "https://%.*s/%s/registrations/%s/operations/%s", (int)host.len,
-             host.at, request->param[PARAM_SCOPE], request->param[PARAM_REGISTRATION], answer->operation_id);
-    dps_http_add_header(ret_response, "Location", location);
+    int n = snprintf(location, sizeof(location), "https://%.*s/%s/registrations/%s/operations/%s", (int)host.len,
+                     host.at, request->param[PARAM_SCOPE], request->param[PARAM_REGISTRATION],
+                     answer->operation_id);
+    if (n > 0 && (size_t)n < sizeof(location)) /* no host name is that long */
+        dps_http_add_header(ret_response, "Location", location);
 }
 
 static void answer(const dps_http_request *request, dps_response *from, dps_http_response *ret_response)

@@ -504,6 +504,8 @@ static void a_child_leaves_its_parents_sessions_alone(void **state)
     shim_reset_calls(s);
     pid_t pid = fork();
     if (pid == 0) {
+        EVP_PKEY_free(pkey);
+        free(key);
         x509->hsm_client_x509_destroy(handle);
         sdk_security_deinit();
         _exit(0);

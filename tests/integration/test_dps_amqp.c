@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <poll.h>
 #include <signal.h>
 
 static server dps; /* its port is the AMQP one */
@@ -269,6 +270,39 @@ static void test_silence(void **state)
     test_dir_remove(quick.dir);
 }
 
+/* A device that wants to hear something every second (OPEN's idle-time-out): empty frames come, and the
+ * connection is as good as before. It says as much itself. */
+static void test_heartbeats(void **state)
+{
+    (void)state;
+    amqp_peer p = {.sender = NULL};
+    amqp_dialect d = amqp_npm;
+    char path[256];
+    server at = dps;
+    at.port = dps.amqp_port;
+    client_open(&p.tls, &at, 0, &dev1, NULL);
+    amqp_open(&p, &d, NULL, NULL);
+    pn_transport_set_idle_timeout(p.driver.transport, 1000);
+    snprintf(path, sizeof(path), "%s/registrations/dev1", dps.scope);
+    amqp_attach(&p, &d, path);
+    uint64_t frames = pn_transport_get_frames_input(p.driver.transport);
+    for (int quarter = 0; quarter < 10; quarter++) {
+        struct pollfd fd = {.fd = p.tls.fd, .events = POLLIN};
+        if (SSL_pending(p.tls.ssl) == 0 && poll(&fd, 1, 250) == 0)
+            continue;
+        pn_rwbytes_t room = pn_connection_driver_read_buffer(&p.driver);
+        size_t n = client_read_some(&p.tls, (uint8_t *)room.start, room.size);
+        assert_true(n > 0);
+        pn_connection_driver_read_done(&p.driver, n);
+        while (pn_connection_driver_next_event(&p.driver) != NULL)
+            ;
+    }
+    assert_true(pn_transport_get_frames_input(p.driver.transport) >= frames + 2);
+    amqp_ask(&p, &d, NULL, NULL, "{}");
+    assert_true(p.answered);
+    amqp_finish(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +315,7 @@ int main(void)
         cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_silence),
         cmocka_unit_test(test_sasl_tpm_refused),
+        cmocka_unit_test(test_heartbeats),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

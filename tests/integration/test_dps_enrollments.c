@@ -285,12 +285,56 @@ static void test_refusals(void **state)
                      2);
 }
 
+static void fault(const char *kind, const char *option, const char *value)
+{
+    assert_int_equal(run_program(NULL, "fault", "clear", "--dir", dps.dir, NULL), 0); /* counting starts anew */
+    assert_int_equal(run_program(NULL, "fault", "add", "--dir", dps.dir, "--kind", kind, "--step", "admit",
+                                 "--count", "1", option, value, NULL),
+                     0);
+}
+
+/* Faults where a token is judged: an error is the refusal of CONNECT, a drop leaves it without an answer. */
+static void test_faults_at_admission(void **state)
+{
+    (void)state;
+    client c;
+    char key[128], sas[512], user[256];
+    packet p = {.n = 0};
+    assert_int_equal(run_program(NULL, "enrollment", "create", "--dir", dps.dir, "--id", "admitted",
+                                 "--symmetric-key", NULL),
+                     0);
+    key_of("enrollment", "admitted", NULL, key);
+    sign("admitted", key, sas);
+    accepted("admitted", key);
+    fault("error", "--status", "500");
+    refused("admitted", sas);
+    fault("throttle", "--retry-after", "3");
+    refused("admitted", sas);
+    fault("delay", "--delay", "300");
+    accepted("admitted", key);
+    fault("drop", NULL, NULL);
+    packet_text(&p, "MQTT");
+    memcpy(p.bytes + p.n, "\x04\xc2\x00\xb4", 4);
+    p.n += 4;
+    packet_text(&p, "admitted");
+    snprintf(user, sizeof(user), "%s/registrations/admitted/api-version=2021-06-01", dps.scope);
+    packet_text(&p, user);
+    packet_text(&p, sas);
+    packet_finish(&p, 0x10);
+    client_open(&c, &dps, 0, NULL, NULL);
+    client_send(&c, p.bytes, p.n);
+    client_expect_end(&c);
+    client_close(&c);
+    accepted("admitted", key); /* each was for once */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_certificates),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_faults_at_admission),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

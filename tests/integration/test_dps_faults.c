@@ -320,6 +320,29 @@ static void test_https(void **state)
     assert_memory_equal(answer, "HTTP/1.1 502 ", 13);
     assert_non_null(strstr(answer, "\r\nRetry-After: 3\r\n"));
     client_close(&c);
+    clear(NULL);
+    fault("throttle", "--step", "service", "--retry-after", "4", "--count", "1");
+    client_open(&c, &https, 0, NULL, NULL);
+    client_send(&c, request, strlen(request));
+    client_read_all(&c, answer, sizeof(answer));
+    assert_memory_equal(answer, "HTTP/1.1 429 ", 13);
+    assert_non_null(strstr(answer, "\r\nRetry-After: 4\r\n"));
+    client_close(&c);
+    clear(NULL);
+    fault("drop", "--step", "service", "--count", "1", NULL, NULL);
+    client_open(&c, &https, 0, NULL, NULL);
+    client_send(&c, request, strlen(request));
+    client_expect_end(&c);
+    client_close(&c);
+    clear(NULL);
+    fault("delay", "--step", "service", "--delay", "300", "--count", "1");
+    client_open(&c, &https, 0, NULL, NULL);
+    before = now_s();
+    client_send(&c, request, strlen(request));
+    client_read_all(&c, answer, sizeof(answer));
+    assert_memory_equal(answer, "HTTP/1.1 400 ", 13); /* no api-version: it is looked at as ever */
+    assert_true(now_s() - before >= 0.3);
+    client_close(&c);
 }
 
 /* An answer, a dropped connection and a delay, over AMQP and its WebSocket, and over MQTT's. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <dirent.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
@@ -377,6 +378,106 @@ static void test_use(void **state)
     assert_memory_equal(out, "Usage: keynym-dps registrations ", 32);
 }
 
+static long memory_kib(pid_t pid)
+{
+    char path[64], line[128];
+    long kib = -1;
+    snprintf(path, sizeof(path), "/proc/%d/status", pid);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL)
+        sscanf(line, "VmRSS: %ld", &kib);
+    fclose(file);
+    assert_true(kib > 0);
+    return kib;
+}
+
+static size_t descriptors(pid_t pid)
+{
+    char path[64];
+    size_t n = 0;
+    snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    while (readdir(dir) != NULL)
+        n++;
+    closedir(dir);
+    return n;
+}
+
+/* One of a crowd: says something that is wrong, or half of something, and stays. */
+static int hostile(const server *s, size_t i)
+{
+    static const char half_hello[] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    const int ports[] = {s->port, s->https_port, s->amqp_port};
+    char bytes[4096];
+    int fd = tcp_connect(ports[i % 3]);
+    for (size_t n = 0; n < sizeof(bytes); n++)
+        bytes[n] = (char)(n * (i + 7) + (n >> 5));
+    switch (i / 3 % 4) {
+    case 0: /* mute */
+        break;
+    case 1:
+        assert_true(send(fd, half_hello, sizeof(half_hello) - 1, MSG_NOSIGNAL) > 0);
+        break;
+    case 2:
+        assert_true(send(fd, "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL) > 0);
+        break;
+    default:
+        assert_true(send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL) > 0);
+        break;
+    }
+    return fd;
+}
+
+/* And one that gets through TLS first: what follows is long, and no protocol. */
+static void hostile_inside(client *c, const server *s, size_t i)
+{
+    const int ports[] = {s->port, s->https_port, s->amqp_port};
+    uint8_t bytes[16384];
+    server at = *s;
+    at.port = ports[i % 3];
+    memset(bytes, 'a' + (int)(i % 20), sizeof(bytes));
+    client_open(c, &at, 0, NULL, NULL);
+    (void)SSL_write(c->ssl, bytes, sizeof(bytes)); /* may fail: it may have been closed at the first byte */
+}
+
+static void test_a_hostile_crowd(void **state)
+{
+    fixture *f = *state;
+    int fds[CONNECTIONS];
+    static client inside[30];
+    char operation[128], byte;
+    test_cert dev = a_device(f, "honest");
+    client honest;
+    server_start(&f->dps, (const char *const[]){"--free-ports", "--connect-timeout", "2", NULL});
+    client_open(&honest, &f->dps, 0, &dev, NULL); /* what a first connection needs is there */
+    client_hello(&honest, &f->dps, "honest");
+    client_provision(&honest, "honest", operation);
+    long before_kib = memory_kib(f->dps.pid);
+    size_t before = descriptors(f->dps.pid);
+    for (size_t i = 0; i < CONNECTIONS; i++)
+        fds[i] = hostile(&f->dps, i);
+    for (size_t i = 0; i < 30; i++)
+        hostile_inside(&inside[i], &f->dps, i);
+    client_provision(&honest, "honest", operation); /* nobody waits for them */
+    assert_true(memory_kib(f->dps.pid) - before_kib < (CONNECTIONS + 30) * 256L);
+    for (size_t i = 0; i < CONNECTIONS; i++) { /* each is closed in its time, with an alert or without a word */
+        while (recv(fds[i], &byte, 1, 0) > 0)
+            ;
+        close(fds[i]);
+    }
+    for (size_t i = 0; i < 30; i++)
+        client_close(&inside[i]);
+    for (int i = 0; i < 300 && descriptors(f->dps.pid) > before; i++)
+        usleep(10000);
+    assert_true(descriptors(f->dps.pid) <= before);
+    client_provision(&honest, "honest", operation);
+    client_close(&honest);
+    assert_int_equal(server_stop(&f->dps, SIGTERM), 0);
+    test_cert_free(&dev);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -384,6 +485,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_kill_under_load, setup, teardown),
         cmocka_unit_test_setup_teardown(test_late_handshake, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_connections, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_hostile_crowd, setup, teardown),
         cmocka_unit_test_setup_teardown(test_signals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_silence, setup, teardown),
         cmocka_unit_test_setup_teardown(test_conflicts, setup, teardown),

@@ -1,6 +1,7 @@
 /* Signing, timed: CPU above the null provider, and ratios to a raw C_SignInit and C_Sign loop.
  *
  *   bench_sign cpu | softhsm | copy | slow [ROUNDS]
+ *   bench_sign raw | keynym | null COUNT    so many signatures on SoftHSM2 by one of them, for callgrind
  *
  * Contenders are timed in turn, in many short rounds, so that what else the machine does meets all of them. A value is
  * made within one round; the table has minimum, median and maximum of all rounds. The process fails when a median is
@@ -198,13 +199,29 @@ static bool over_slow_token(unsigned rounds, shim *s)
     return ratios("a token that takes 2 ms", c, 4, SLOW_THREADS, 64 * SLOW_THREADS, rounds, 0.97);
 }
 
+/* False when @who is none of them. */
+static bool one_of_them(const char *who, unsigned count)
+{
+    const bench_target target = {.module = test_module};
+    bench_contender c = {.name = NULL};
+    if (!strcmp(who, "raw"))
+        c = bench_raw(&target);
+    else if (!strcmp(who, "keynym"))
+        c = bench_keynym(&target);
+    else if (!strcmp(who, "null"))
+        c = bench_null_over_raw(&target);
+    if (c.name)
+        (void)run(&c, 1, count);
+    return c.name != NULL;
+}
+
 int main(int argc, char **argv)
 {
     const char *mode = argc > 1 ? argv[1] : "";
     unsigned rounds = argc > 2 ? (unsigned)atoi(argv[2]) : 15;
     bool good = false;
     if (rounds < 1 || rounds > BENCH_ROUNDS_MAX) {
-        (void)fprintf(stderr, "bench_sign: 1 to %d rounds\n", BENCH_ROUNDS_MAX);
+        (void)fprintf(stderr, "bench_sign: 1 to %d rounds or signatures\n", BENCH_ROUNDS_MAX);
         return 2;
     }
     (void)prov_group_setup(NULL);
@@ -217,8 +234,8 @@ int main(int argc, char **argv)
         good = with_copy(rounds);
     else if (!strcmp(mode, "slow"))
         good = over_slow_token(rounds, s);
-    else
-        (void)fprintf(stderr, "usage: bench_sign cpu|softhsm|copy|slow [ROUNDS]\n");
+    else if (!(good = one_of_them(mode, rounds)))
+        (void)fprintf(stderr, "usage: bench_sign cpu|softhsm|copy|slow [ROUNDS], or raw|keynym|null COUNT\n");
     if (!good)
         (void)fprintf(stderr, "bench_sign: '%s' is beyond its limit by more than the margin\n", mode);
     (void)fflush(stdout);

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BENCH_ROUNDS_MAX 101
+#define BENCH_ROUNDS_MAX 1000
 
 typedef struct bench_values {
     double value[BENCH_ROUNDS_MAX];

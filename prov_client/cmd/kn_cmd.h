@@ -41,6 +41,22 @@ typedef enum kn_opt {
     KN_OPT_USAGE,
     KN_OPT_REGISTRATION_ID,
     KN_OPT_PAYLOAD,
+    KN_OPT_CONNECTION,
+    KN_OPT_GROUP,
+    KN_OPT_DEFINITION,
+    KN_OPT_SECONDARY_CERT,
+    KN_OPT_CA_REFERENCE,
+    KN_OPT_ENDORSEMENT_KEY,
+    KN_OPT_SYMMETRIC_KEY,
+    KN_OPT_SYMMETRIC_KEYS,
+    KN_OPT_ALLOCATION,
+    KN_OPT_REPROVISION,
+    KN_OPT_TWIN,
+    KN_OPT_EDGE,
+    KN_OPT_ENABLED,
+    KN_OPT_DISABLED,
+    KN_OPT_ETAG,
+    KN_OPT_MODE,
     KN_OPT_REGISTRATION,
     KN_OPT_HUB,
     KN_OPT_DEVICE_ID,
@@ -92,6 +108,7 @@ extern const kn_cmd *const kn_cmds[];
 extern const kn_cmd kn_cmd_alias;
 extern const kn_cmd kn_cmd_cert;
 extern const kn_cmd kn_cmd_doctor;
+extern const kn_cmd kn_cmd_enroll;
 extern const kn_cmd kn_cmd_hsm;
 extern const kn_cmd kn_cmd_hub;
 extern const kn_cmd kn_cmd_key;

@@ -10,5 +10,6 @@ const kn_cmd *const kn_cmds[] = {
     &kn_cmd_doctor,
     &kn_cmd_provision,
     &kn_cmd_hub,
+    &kn_cmd_enroll,
     NULL,
 };

@@ -194,10 +194,10 @@ static void requests_are_self_signed(void **state)
         assert_true(X509_REQ_sign_ctx(req, ctx) > 0);
         int nid = X509_REQ_get_signature_nid(req);
         assert_int_not_equal(nid, NID_undef);
-        if (OBJ_find_sigid_algs(nid, NULL, NULL)) /* OpenSSL 3.0 writes RSA with SHA-512/256, and cannot read it */
+        if (nid != NID_sha512_256WithRSAEncryption) /* OpenSSL to 3.5 writes that, and cannot read it, not even its own */
             assert_int_equal(X509_REQ_verify_ex(req, public, libctx, NULL), 1);
         else
-            assert_int_equal(nid, NID_sha512_256WithRSAEncryption);
+            assert_string_equal(rows[i].digest, "SHA512-256");
         X509_REQ_free(req);
         EVP_MD_CTX_free(ctx);
         EVP_PKEY_free(public);

@@ -32,7 +32,7 @@ for algorithm in EC:P-256 RSA:2048; do
   "$root/softhsm_config/new-pki.sh" "$work/pki" "$work/$algorithm.csr" "$work/$algorithm.chain.pem"
   "$keynym" cert import --key "$uri" "$work/$algorithm.chain.pem" >/dev/null
 done
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
   -keyout "$work/server.key" -out "$work/server.crt" 2>/dev/null
 openssl s_server -accept 127.0.0.1:0 -key "$work/server.key" -cert "$work/server.crt" -CAfile "$work/pki/root.pem" \
   -Verify 3 -verify_return_error -rev </dev/null >"$work/server.out" 2>&1 &
@@ -45,7 +45,7 @@ export KEYNYM_CONF=$work/keynym.cnf
 connects() { # NAME PROGRAM
   for algorithm in EC:P-256 RSA:2048; do
     write_config $algorithm
-    "$2" "localhost:$port" "$work/server.crt" >"$work/out" 2>&1 || { cat "$work/out"; fail "$1: $algorithm"; }
+    "$2" "127.0.0.1:$port" "$work/server.crt" >"$work/out" 2>&1 || { cat "$work/out"; fail "$1: $algorithm"; }
   done
 }
 configure() { # NAME [cmake option...]: in $work/NAME

@@ -58,9 +58,7 @@ static kn_prov_code check_request(kn_hub *hub, prov_error *error)
              prov_attestation_find(request->attestation ? request->attestation : KN_PROV_DEFAULT_ATTESTATION,
                                    &hub->attestation, error)))
         return code;
-    if (!(known->attestations & hub->attestation->kind))
-        return prov_fail(error, KN_PROV_E_ARGUMENT, "transport \"%s\" cannot carry attestation \"%s\"",
-                         transport, hub->attestation->name);
+    /* A certificate or a token: every transport carries both to the hub. */
     return prov_endpoint_parse(request->hub, hub->transport->default_port, &hub->session.endpoint, error);
 }
 

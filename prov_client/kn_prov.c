@@ -93,9 +93,14 @@ static kn_prov_code check_request(run *r, prov_error *error)
 static kn_prov_code make_body(run *r, prov_error *error)
 {
     const char *payload = r->request->payload;
-    int length = asprintf(&r->body, "{\"registrationId\":\"%s\"%s%s}", r->identity.registration_id,
-                          payload ? ",\"payload\":" : "", payload ? payload : "");
+    const prov_identity *identity = &r->identity;
+    char *tpm = NULL;
+    int length = -1;
 
+    if (!r->transport->sends_tpm_keys || !identity->endorsement_key || prov_tpm_member(identity, &tpm))
+        length = asprintf(&r->body, "{\"registrationId\":\"%s\"%s%s%s}", identity->registration_id, tpm ? tpm : "",
+                          payload ? ",\"payload\":" : "", payload ? payload : "");
+    free(tpm);
     if (length < 0) {
         r->body = NULL;
         return prov_fail(error, KN_PROV_E_MEMORY, "no memory for the request");
@@ -111,6 +116,8 @@ static kn_prov_code prepare(run *r, prov_error *error)
     if (code)
         return code;
     if ((code = r->attestation->open(request->registration_id, &r->identity, error)))
+        return code;
+    if (r->attestation->prepare && (code = r->attestation->prepare(&r->identity, error)))
         return code;
     if ((code = prov_registration_id_check(r->identity.registration_id, error)))
         return code;
@@ -170,6 +177,16 @@ static kn_prov_code take_turn(run *r, prov_action *action, prov_error *error)
     return code;
 }
 
+/* The key for the hub's tokens comes with the assignment; the one that signed so far was for the registration only. */
+static kn_prov_code take_hub_key(const run *r, prov_error *error)
+{
+    if (!r->machine.response.tpm_key)
+        return prov_fail(error, KN_PROV_E_RESPONSE,
+                         "the service's answer lacks the member \"registrationState.tpm.authenticationKey\"");
+    prov_trace(&r->session, "the TPM takes the key for the hub");
+    return prov_identity_take_key(&r->identity, r->machine.response.tpm_key, error);
+}
+
 static kn_prov_code converse(run *r, prov_error *error)
 {
     prov_action action = {.kind = PROV_ACTION_REGISTER};
@@ -186,6 +203,8 @@ static kn_prov_code converse(run *r, prov_error *error)
     }
     r->transport->close(r->connection);
     r->connection = NULL;
+    if (code == KN_PROV_OK && r->identity.activate)
+        code = take_hub_key(r, error);
     return code;
 }
 

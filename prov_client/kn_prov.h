@@ -118,9 +118,9 @@ typedef struct kn_prov_request {
     const char *endpoint;        /* "host", "host:port" or "[address]:port" [KN_PROV_DEFAULT_ENDPOINT] */
     const char *id_scope;        /* required, e.g. "0ne00012345" */
     const char *transport;       /* a name of kn_prov_transport_name() [KN_PROV_DEFAULT_TRANSPORT] */
-    const char *attestation;     /* how the device proves itself [KN_PROV_DEFAULT_ATTESTATION] */
+    const char *attestation;     /* "x509", "symmetric-key" or "tpm" [KN_PROV_DEFAULT_ATTESTATION] */
     const char *ca_file;         /* PEM file, the only trusted roots [the system store] */
-    const char *registration_id; /* [the certificate's common name] */
+    const char *registration_id; /* [the certificate's common name; TPM: the digest of its endorsement key] */
     const char *payload;         /* JSON text for the service's allocation policy [none] */
     const char *proxy;           /* "http://host:port", "socks5h://host:port", "": none [the environment's] */
     const char *proxy_user;      /* [none, or that of the URL] */

@@ -1,6 +1,7 @@
 #include "prov_amqp.h"
 
 #include "prov_amqp_sasl.h"
+#include "prov_amqp_sasl_tpm.h"
 
 #include <proton/connection.h>
 #include <proton/connection_driver.h>
@@ -255,6 +256,8 @@ static void set_up_sasl(prov_amqp *amqp, const prov_amqp_config *config)
     pn_sasl_allowed_mechs(sasl, config->mechanism);
     if (strcmp(config->mechanism, PROV_AMQP_MSSBCBS) == 0)
         prov_amqp_sasl_empty(amqp->driver.transport, PROV_AMQP_MSSBCBS);
+    if (config->tpm)
+        prov_amqp_sasl_tpm(amqp->driver.transport, config->tpm);
     pn_sasl_set_allow_insecure_mechs(sasl, true); /* proton does not see that TLS carries it */
     if (config->user)
         (void)pn_connection_set_user(amqp->driver.connection, config->user);
@@ -270,6 +273,8 @@ static kn_prov_code connect_amqp(prov_amqp *amqp, const prov_amqp_config *config
 
     while (!(pn_connection_state(connection) & PN_REMOTE_ACTIVE)) {
         code = turn(amqp, NULL, deadline, error);
+        if (config->tpm && config->tpm->code)
+            return (*error = config->tpm->error, config->tpm->code);
         if (config->mechanism && pn_sasl_outcome(pn_sasl(amqp->driver.transport)) == PN_SASL_AUTH)
             return prov_fail(error, KN_PROV_E_UNAUTHORIZED, "%s: SASL %s was refused", deadline->step,
                              config->mechanism);

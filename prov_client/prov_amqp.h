@@ -27,15 +27,17 @@
 #define PROV_AMQP_TEXT_MAX      4096U
 
 #define PROV_AMQP_MSSBCBS "MSSBCBS" /* a token will come on $cbs */
+#define PROV_AMQP_TPM     "TPM"     /* prov_amqp_sasl_tpm.h */
 
 typedef struct prov_amqp prov_amqp;
 
 typedef struct prov_amqp_config {
     const char *container;
     const char *host;
-    const char *mechanism; /* of SASL: "PLAIN", PROV_AMQP_MSSBCBS; NULL: no SASL layer at all */
+    const char *mechanism; /* of SASL: "PLAIN", PROV_AMQP_MSSBCBS or _TPM; NULL: no SASL layer at all */
     const char *user;
     const char *password;
+    struct prov_sasl_tpm *tpm; /* of PROV_AMQP_TPM; lives until prov_amqp_open() returns */
 } prov_amqp_config;
 
 KN_PROV_MUST_CHECK kn_prov_code prov_amqp_open(prov_stream *stream, const prov_amqp_config *config,

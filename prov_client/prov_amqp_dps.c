@@ -1,5 +1,6 @@
 /* DPS over AMQP 1.0: on TLS (port 5671), and on WebSocket (port 443). */
 #include "prov_amqp.h"
+#include "prov_amqp_sasl_tpm.h"
 #include "prov_sas.h"
 #include "prov_wire.h"
 
@@ -80,6 +81,7 @@ static kn_prov_code open_on(const prov_session *session, const char *protocol,
     prov_stream *stream = NULL;
     char container[ID_MAX], address[ADDRESS_MAX], *token = NULL;
     prov_amqp_config config = {.container = container, .host = session->endpoint.host};
+    prov_sasl_tpm tpm = {.session = session};
     prov_deadline deadline;
     kn_prov_code code;
 
@@ -88,7 +90,7 @@ static kn_prov_code open_on(const prov_session *session, const char *protocol,
         return prov_fail(error, KN_PROV_E_MEMORY, "no memory for the AMQP connection");
     }
     dps->session = session;
-    code = prov_session_token(session, &token, error);
+    code = session->identity->activate ? KN_PROV_OK : prov_session_token(session, &token, error);
     if (code == KN_PROV_OK)
         code = prov_wire_open(session, protocol, &stream, error);
     if (code == KN_PROV_OK) {
@@ -98,10 +100,15 @@ static kn_prov_code open_on(const prov_session *session, const char *protocol,
             config.user = address;
             config.password = token;
         }
+        if (session->identity->activate) {
+            config.mechanism = PROV_AMQP_TPM;
+            config.tpm = &tpm;
+        }
         deadline = prov_deadline_of_step(&session->limits, "the AMQP connection");
         code = prov_amqp_open(stream, &config, &deadline, &dps->amqp, error);
     }
     prov_sas_free(&token);
+    prov_sasl_tpm_clear(&tpm);
     if (code == KN_PROV_OK)
         code = attach_links(dps, error);
     if (code)
@@ -247,7 +254,7 @@ static kn_prov_code amqp_pause(prov_connection *dps, uint32_t pause_ms, prov_err
 
 const prov_transport prov_transport_amqp = {
     .name = "amqp",
-    .attestations = PROV_ATTESTATION_X509 | PROV_ATTESTATION_SYMMETRIC,
+    .attestations = PROV_ATTESTATION_X509 | PROV_ATTESTATION_SYMMETRIC | PROV_ATTESTATION_TPM,
     .default_port = 5671,
     .open = amqp_open,
     .exchange = amqp_exchange,
@@ -257,7 +264,7 @@ const prov_transport prov_transport_amqp = {
 
 const prov_transport prov_transport_amqp_ws = {
     .name = "amqp-ws",
-    .attestations = PROV_ATTESTATION_X509 | PROV_ATTESTATION_SYMMETRIC,
+    .attestations = PROV_ATTESTATION_X509 | PROV_ATTESTATION_SYMMETRIC | PROV_ATTESTATION_TPM,
     .default_port = 443,
     .open = amqp_ws_open,
     .exchange = amqp_exchange,

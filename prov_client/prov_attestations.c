@@ -6,6 +6,7 @@
 const prov_attestation *const prov_attestations[] = {
     &prov_attestation_x509,
     &prov_attestation_symmetric,
+    &prov_attestation_tpm,
 };
 const size_t prov_attestations_count = sizeof prov_attestations / sizeof prov_attestations[0];
 

@@ -47,7 +47,8 @@ static kn_prov_code https_open(const prov_session *session, prov_connection **re
     if (!https)
         return prov_fail(error, KN_PROV_E_MEMORY, "no memory for the HTTPS connection");
     https->session = session;
-    if ((code = authorize(https, error)) || (code = prov_http_open(&session->tls, &https->http, error)))
+    code = session->identity->activate ? KN_PROV_OK : authorize(https, error);
+    if (code || (code = prov_http_open(&session->tls, &https->http, error)))
         https_close(https);
     else
         *ret_connection = https;
@@ -69,8 +70,8 @@ static bool make_path(const prov_session *session, const char *operation_id, cha
     return length > 0 && (size_t)length < capacity;
 }
 
-static kn_prov_code https_exchange(prov_connection *https, const char *operation_id, const char *body,
-                                   prov_reply *ret_reply, prov_error *error)
+static kn_prov_code exchange_once(prov_connection *https, const char *operation_id, const char *body,
+                                  prov_reply *ret_reply, prov_error *error)
 {
     const prov_session *session = https->session;
     prov_deadline deadline =
@@ -115,6 +116,42 @@ static kn_prov_code https_exchange(prov_connection *https, const char *operation
     return KN_PROV_OK;
 }
 
+/* A TPM gets the key for its token in an answer 401, and asks again with it. The token is good for the status requests
+ * that follow. An answer 401 that holds no key is a refusal, and left in @reply. */
+static kn_prov_code answer_challenge(prov_connection *https, const char *body, prov_reply *reply,
+                                     prov_error *error)
+{
+    const prov_identity *identity = https->session->identity;
+    char *key = NULL;
+    kn_prov_code code = KN_PROV_OK;
+
+    if (reply->body_size > 0)
+        code = prov_response_parse_challenge(reply->body, reply->body_size, &key, error);
+    if (!key) /* what is no JSON, a gateway's page, is a refusal too: the status decides */
+        return KN_PROV_OK;
+    free(reply->body);
+    *reply = (prov_reply){.status = 0};
+    prov_trace(https->session, "the service asks the TPM for proof");
+    code = prov_identity_take_key(identity, key, error);
+    free(key);
+    if (code == KN_PROV_OK)
+        code = authorize(https, error);
+    if (code == KN_PROV_OK)
+        code = exchange_once(https, NULL, body, reply, error);
+    return code;
+}
+
+static kn_prov_code https_exchange(prov_connection *https, const char *operation_id, const char *body,
+                                   prov_reply *ret_reply, prov_error *error)
+{
+    bool can_prove = https->session->identity->activate && !https->authorization[0] && !operation_id;
+    kn_prov_code code = exchange_once(https, operation_id, body, ret_reply, error);
+
+    if (code == KN_PROV_OK && can_prove && ret_reply->status == 401)
+        code = answer_challenge(https, body, ret_reply, error);
+    return code;
+}
+
 /* Each request may have a connection of its own, so nothing needs to be kept alive. */
 static kn_prov_code https_pause(prov_connection *https, uint32_t pause_ms, prov_error *error)
 {
@@ -128,9 +165,10 @@ static kn_prov_code https_pause(prov_connection *https, uint32_t pause_ms, prov_
 
 const prov_transport prov_transport_https = {
     .name = "https",
-    .attestations = PROV_ATTESTATION_X509 | PROV_ATTESTATION_SYMMETRIC,
+    .attestations = PROV_ATTESTATION_X509 | PROV_ATTESTATION_SYMMETRIC | PROV_ATTESTATION_TPM,
     .default_port = 443,
     .connects_late = true,
+    .sends_tpm_keys = true,
     .open = https_open,
     .exchange = https_exchange,
     .pause = https_pause,

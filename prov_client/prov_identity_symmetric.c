@@ -4,6 +4,7 @@
 
 #include "../hsm_api/hsm_client_data.h"
 #include "../hsm_api/keynym_hsm_sas.h"
+#include "prov_base64.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -64,22 +65,7 @@ _Static_assert(PROV_MAC_BYTES == KEYNYM_HSM_SAS_BYTES, "one size");
 /* Base64 without line breaks, as the portal shows it. */
 static bool decode_key(prov_identity *identity, const char *base64)
 {
-    unsigned char bytes[PROV_KEY_MAX + 3];
-    size_t length = strlen(base64), padding = 0;
-    int decoded;
-
-    while (padding < 2 && length > padding && base64[length - 1 - padding] == '=')
-        padding++;
-    if (length == 0 || length % 4 != 0 || length / 4 * 3 > sizeof bytes ||
-        strcspn(base64, "=") != length - padding)
-        return false;
-    decoded = EVP_DecodeBlock(bytes, (const unsigned char *)base64, (int)length);
-    if (decoded > 0 && (size_t)decoded - padding > 0 && (size_t)decoded - padding <= PROV_KEY_MAX) {
-        identity->key_bytes = (size_t)decoded - padding;
-        memcpy(identity->key, bytes, identity->key_bytes);
-    }
-    OPENSSL_cleanse(bytes, sizeof bytes);
-    return identity->key_bytes > 0;
+    return prov_base64_decode(base64, identity->key, sizeof identity->key, &identity->key_bytes);
 }
 
 static kn_prov_code take_key(prov_identity *identity, const HSM_CLIENT_KEY_INTERFACE *hsm, prov_error *error)

@@ -78,6 +78,19 @@ static kn_prov_code read_payload(const cJSON *state, prov_response *response, pr
     return response->payload ? KN_PROV_OK : prov_fail(error, KN_PROV_E_MEMORY, "no memory for the payload");
 }
 
+static kn_prov_code read_tpm(const cJSON *state, prov_response *response, prov_error *error)
+{
+    const cJSON *tpm;
+    kn_prov_code code = prov_json_member(&rules, state, "tpm", &tpm, error);
+
+    if (code || !tpm)
+        return code;
+    if (!cJSON_IsObject(tpm))
+        return prov_fail(error, KN_PROV_E_RESPONSE,
+                         "the service's answer has a member \"tpm\" that is not an object");
+    return prov_json_text(&rules, tpm, "authenticationKey", PROV_TPM_TEXT_MAX, &response->tpm_key, error);
+}
+
 static kn_prov_code read_registration_state(const cJSON *top, prov_response *response, prov_error *error)
 {
     const cJSON *state;
@@ -98,6 +111,8 @@ static kn_prov_code read_registration_state(const cJSON *top, prov_response *res
         return code;
     if ((code = prov_json_text(&rules, state, "errorMessage", PROV_MESSAGE_MAX, &response->error_message,
                                error)))
+        return code;
+    if ((code = read_tpm(state, response, error)))
         return code;
     return read_payload(state, response, error);
 }
@@ -198,6 +213,43 @@ kn_prov_code prov_response_parse_error(const char *text, size_t size, prov_respo
     return parse_with(read_error, text, size, ret_response, error);
 }
 
+static kn_prov_code read_challenge(const cJSON *top, char **ret_key, prov_error *error)
+{
+    const cJSON *status;
+    char *name = NULL, *key = NULL;
+    kn_prov_code code = prov_json_member(&rules, top, "status", &status, error);
+
+    if (code == KN_PROV_OK)
+        code = prov_json_text(&rules, top, "keyName", PROV_MESSAGE_MAX, &name, error);
+    if (code == KN_PROV_OK)
+        code = prov_json_text(&rules, top, "authenticationKey", PROV_TPM_TEXT_MAX, &key, error);
+    if (code == KN_PROV_OK && !status && name && key) {
+        /* the name goes into the token, as its policy */
+        if (strcmp(name, "registration") == 0)
+            *ret_key = key;
+        else
+            code = prov_fail(error, KN_PROV_E_RESPONSE,
+                             "the service's challenge is for the key \"%.80s\", not \"registration\"", name);
+    }
+    if (!*ret_key)
+        free(key);
+    free(name);
+    return code;
+}
+
+kn_prov_code prov_response_parse_challenge(const char *text, size_t size, char **ret_key, prov_error *error)
+{
+    cJSON *top;
+    kn_prov_code code = parse_object(text, size, &top, error);
+
+    *ret_key = NULL;
+    if (code)
+        return code;
+    code = read_challenge(top, ret_key, error);
+    cJSON_Delete(top);
+    return code;
+}
+
 void prov_response_clear(prov_response *response)
 {
     free(response->status_text);
@@ -208,5 +260,6 @@ void prov_response_clear(prov_response *response)
     free(response->payload);
     free(response->error_message);
     free(response->tracking_id);
+    free(response->tpm_key);
     *response = (prov_response){.status = PROV_RESPONSE_NONE};
 }

@@ -17,6 +17,7 @@
 #define PROV_HUB_MAX            260U /* host name and port */
 #define PROV_DEVICE_ID_MAX      128U
 #define PROV_MESSAGE_MAX        4096U /* any other text */
+#define PROV_TPM_TEXT_MAX       8192U /* Base64 of a key that was wrapped for a TPM */
 
 typedef enum prov_response_status {
     PROV_RESPONSE_NONE, /* no "status" member */
@@ -39,6 +40,7 @@ typedef struct prov_response {
     long error_code;     /* of registrationState or, in an error body, of the top level */
     char *error_message; /* likewise: errorMessage or message */
     char *tracking_id;
+    char *tpm_key; /* registrationState.tpm.authenticationKey, Base64 */
 } prov_response;
 
 /* An answer with a status below 300. "status" is required, and what that status needs: assigning
@@ -49,6 +51,11 @@ KN_PROV_MUST_CHECK kn_prov_code prov_response_parse(const char *text, size_t siz
 /* An answer that reports an error: errorCode, trackingId and message, each optional. */
 KN_PROV_MUST_CHECK kn_prov_code prov_response_parse_error(const char *text, size_t size,
                                                           prov_response *ret_response, prov_error *error);
+
+/* The answer 401 by which the service challenges a TPM: it has authenticationKey and keyName, and no status.
+ * The Base64 of the key in @ret_key, for free(); NULL when the answer is a refusal like any other. */
+KN_PROV_MUST_CHECK kn_prov_code prov_response_parse_challenge(const char *text, size_t size, char **ret_key,
+                                                              prov_error *error);
 
 void prov_response_clear(prov_response *response);
 

@@ -49,6 +49,7 @@ typedef struct prov_transport {
     unsigned attestations; /* bits of prov_attestation_kind */
     uint16_t default_port;
     bool connects_late; /* at the first exchange, not in open() */
+    bool sends_tpm_keys; /* in the registration request; others do so before */
     kn_prov_code (*open)(const prov_session *session, prov_connection **ret_connection, prov_error *error);
     /* Sends the registration request (@operation_id NULL) with the JSON text @body, or asks for the state of
      * @operation_id, and waits for the answer. */

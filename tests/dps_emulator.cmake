@@ -28,6 +28,8 @@ foreach(name amqp contract tpm_wire)
   target_link_libraries(test_dps_${name} PRIVATE ${PROTON_LIBRARY})
 endforeach()
 
+target_sources(test_dps_tpm_wire PRIVATE support/soft_tpm.c)
+
 kn_test(fuzz_dps_mqtt LABEL fuzz SOURCES fuzz/fuzz_dps_mqtt.c LIBS dps_core TIMEOUT 60)
 foreach(name http ws session)
   kn_test(fuzz_dps_${name} LABEL fuzz

@@ -4,11 +4,12 @@ set(PROV_TESTS ${CMAKE_CURRENT_LIST_DIR})
 add_library(prov_fake OBJECT
   ${PROV_TESTS}/support/fake_dps.c
   ${PROV_TESTS}/support/fake_dps_hsm.c
-  ${PROV_TESTS}/support/fake_dps_pki.c)
+  ${PROV_TESTS}/support/fake_dps_pki.c
+  ${PROV_TESTS}/support/soft_tpm.c)
 kn_target(prov_fake)
 target_link_libraries(prov_fake PUBLIC OpenSSL::SSL OpenSSL::Crypto Threads::Threads)
 
-foreach(unit mqtt_codec mqtt_topic names register response sas transports)
+foreach(unit amqp_sasl_tpm base64 mqtt_codec mqtt_topic names register response sas transports)
   kn_test(test_prov_${unit} LABEL unit SOURCES ${PROV_TESTS}/unit/test_prov_${unit}.c
           LIBS keynym_prov prov_fake)
 endforeach()
@@ -23,7 +24,7 @@ foreach(area success errors limits command)
 endforeach()
 
 # The two of this project against each other: the client and the emulator share no code.
-foreach(name prov_client_faults prov_client_transports prov_hub)
+foreach(name prov_client_faults prov_client_tpm prov_client_transports prov_hub)
   kn_test(test_${name} LABEL integration
           SOURCES ${PROV_TESTS}/integration/test_${name}.c ${PROV_TESTS}/support/test_proxy.c
                   ${PROV_TESTS}/integration/test_dps_harness.c ${PROV_TESTS}/unit/test_dps_pki.c

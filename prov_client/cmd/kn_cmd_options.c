@@ -10,7 +10,7 @@ const kn_opt_row kn_opts[KN_OPT_COUNT] = {
     [KN_OPT_ENDPOINT] = {"endpoint", "HOST[:PORT]",
                          "provisioning service (global.azure-devices-provisioning.net)"},
     [KN_OPT_TRANSPORT] = {"transport", "NAME", "mqtt (the default), mqtt-ws, amqp, amqp-ws or https"},
-    [KN_OPT_ATTESTATION] = {"attestation", "NAME", "x509 (the default) or symmetric-key"},
+    [KN_OPT_ATTESTATION] = {"attestation", "NAME", "x509 (the default), symmetric-key or tpm"},
     [KN_OPT_PROXY] = {"proxy", "URL",
                       "http://HOST:PORT or socks5h://HOST:PORT; \"\" for none (the environment's)"},
     [KN_OPT_PROXY_AUTH] = {"proxy-auth", "FILE",

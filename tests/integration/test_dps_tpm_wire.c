@@ -1,6 +1,6 @@
-/* TPM attestation against the real server, over AMQP (SASL TPM, then AMQP) and HTTPS. The TPM is made of two
- * RSA keys here: it opens the activation blob as TPM2_ActivateCredential and TPM2_Import would, step by step
- * from the specification. */
+/* TPM attestation against the real server, over AMQP (SASL TPM, then AMQP) and HTTPS. The TPM is one in
+ * software. */
+#include "../support/soft_tpm.h"
 #include "test_dps_amqp_client.h"
 
 #include <setjmp.h>
@@ -10,59 +10,15 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <openssl/rsa.h>
 #include <signal.h>
 #include <time.h>
 
-enum { PUBLIC_MAX = 400, SEGMENTS_MAX = 4 };
-
-typedef struct key {
-    EVP_PKEY *pair;
-    uint8_t public_area[PUBLIC_MAX]; /* TPM2B_PUBLIC */
-    size_t len;
-} key;
+enum { SEGMENTS_MAX = 4 };
 
 static server dps;
-static key ek, srk;
-
-static void put(key *k, const void *bytes, size_t n)
-{
-    memcpy(k->public_area + k->len, bytes, n);
-    k->len += n;
-}
-
-/* RSA 2048, AES-128-CFB, SHA-256; the endorsement key with the policy of the TCG's template. */
-static key make_key(uint32_t attributes, bool policy)
-{
-    static const uint8_t policy_bytes[] =
-        "\0\x20\x83\x71\x97\x67\x44\x84\xb3\xf8\x1a\x90\xcc\x8d\x46\xa5\xd7\x24\xfd\x52"
-        "\xd7\x6e\x06\x52\x0b\x64\xf2\xa1\xda\x1b\x33\x14\x69\xaa";
-    uint8_t modulus[256];
-    BIGNUM *n = NULL;
-    key k = {.pair = EVP_RSA_gen(2048), .len = 2};
-    const uint8_t head[] = {0,
-                            1,
-                            0,
-                            0x0b,
-                            (uint8_t)(attributes >> 24),
-                            (uint8_t)(attributes >> 16),
-                            (uint8_t)(attributes >> 8),
-                            (uint8_t)attributes};
-    assert_non_null(k.pair);
-    put(&k, head, sizeof(head));
-    put(&k, policy ? (const void *)policy_bytes : "\0", policy ? 34 : 2);
-    put(&k, "\0\6\0\x80\0\x43\0\x10\x08\0\0\0\0\0\1\0", 16);
-    assert_int_equal(EVP_PKEY_get_bn_param(k.pair, OSSL_PKEY_PARAM_RSA_N, &n), 1);
-    assert_int_equal(BN_bn2binpad(n, modulus, sizeof(modulus)), 256);
-    BN_free(n);
-    put(&k, modulus, sizeof(modulus));
-    k.public_area[0] = (uint8_t)((k.len - 2) >> 8);
-    k.public_area[1] = (uint8_t)(k.len - 2);
-    return k;
-}
+static soft_tpm tpm;
 
 static void encode(const uint8_t *bytes, size_t n, char *out)
 {
@@ -74,12 +30,11 @@ static int start(void **state)
     (void)state;
     char path[96], text[700];
     test_dir_make(dps.dir);
-    ek = make_key(0x000300b2, true);
-    srk = make_key(0x00030472, false);
-    assert_int_equal(ek.len, 316);
-    assert_int_equal(srk.len, 284);
+    assert_true(soft_tpm_make(&tpm));
+    assert_int_equal(tpm.ek.len, 316);
+    assert_int_equal(tpm.srk.len, 284);
     snprintf(path, sizeof(path), "%s/ek", dps.dir);
-    encode(ek.public_area, ek.len, text);
+    encode(tpm.ek.public_area, tpm.ek.len, text);
     FILE *file = fopen(path, "w");
     assert_non_null(file);
     fputs(text, file);
@@ -95,107 +50,17 @@ static int start(void **state)
 static int stop(void **state)
 {
     (void)state;
-    EVP_PKEY_free(ek.pair);
-    EVP_PKEY_free(srk.pair);
+    soft_tpm_clear(&tpm);
     int code = server_stop(&dps, SIGTERM);
     test_dir_remove(dps.dir);
     return code;
 }
 
-/* Part 1, B.4: the seed that was sent to @k. */
-static void open_seed(const key *k, const char *label, size_t label_len, const uint8_t *secret,
-                      uint8_t seed[32])
-{
-    uint8_t out[256];
-    size_t n = sizeof(out);
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(k->pair, NULL);
-    unsigned char *copy = OPENSSL_memdup(label, label_len);
-    assert_true(EVP_PKEY_decrypt_init(ctx) == 1 &&
-                EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_OAEP_PADDING) == 1 &&
-                EVP_PKEY_CTX_set_rsa_oaep_md(ctx, EVP_sha256()) == 1 &&
-                EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, EVP_sha256()) == 1 &&
-                EVP_PKEY_CTX_set0_rsa_oaep_label(ctx, copy, (int)label_len) == 1);
-    assert_int_equal(EVP_PKEY_decrypt(ctx, out, &n, secret, 256), 1);
-    assert_int_equal(n, 32);
-    memcpy(seed, out, 32);
-    EVP_PKEY_CTX_free(ctx);
-}
-
-/* Part 1, 11.4.10.2 with one block. */
-static void kdfa(const uint8_t seed[32], const char *label, const uint8_t *name, size_t name_len,
-                 uint32_t bits, uint8_t out[32])
-{
-    uint8_t text[128] = {0, 0, 0, 1};
-    size_t n = 4 + strlen(label) + 1;
-    unsigned len = 0;
-    memcpy(text + 4, label, strlen(label) + 1);
-    if (name_len > 0)
-        memcpy(text + n, name, name_len);
-    n += name_len;
-    const uint8_t size[] = {0, 0, (uint8_t)(bits >> 8), (uint8_t)bits};
-    memcpy(text + n, size, 4);
-    assert_non_null(HMAC(EVP_sha256(), seed, 32, text, n + 4, out, &len));
-}
-
-static void name_of(const uint8_t *public_area, size_t n, uint8_t name[34])
-{
-    name[0] = 0;
-    name[1] = 0x0b;
-    assert_int_equal(EVP_Digest(public_area, n, name + 2, NULL, EVP_sha256(), NULL), 1);
-}
-
-static void decrypt(const uint8_t *aes, const uint8_t *in, size_t n, uint8_t *out)
-{
-    static const uint8_t iv[16];
-    int len = 0;
-    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-    assert_int_equal(EVP_DecryptInit_ex(ctx, EVP_aes_128_cfb128(), NULL, aes, iv), 1);
-    assert_int_equal(EVP_DecryptUpdate(ctx, out, &len, in, (int)n), 1);
-    EVP_CIPHER_CTX_free(ctx);
-}
-
-/* The integrity that a TPM checks before it decrypts. */
-static void check_hmac(const uint8_t seed[32], const uint8_t *mac, const uint8_t *data, size_t n,
-                       const uint8_t *name)
-{
-    uint8_t mac_key[32], text[256], expected[32];
-    unsigned len = 0;
-    kdfa(seed, "INTEGRITY", NULL, 0, 256, mac_key);
-    memcpy(text, data, n);
-    memcpy(text + n, name, 34);
-    assert_non_null(HMAC(EVP_sha256(), mac_key, 32, text, n + 34, expected, &len));
-    assert_memory_equal(mac, expected, 32);
-}
-
-/* Opens the blob with both keys; returns the 32-byte HMAC key inside. */
+/* Opens the blob with both keys; the 32-byte HMAC key inside. */
 static void activate(const uint8_t *blob, size_t n, uint8_t hmac_key[32])
 {
-    uint8_t seed[32], aes[32], name[34], identity[18], outer[108], inner[108], hash[32];
-    assert_true(n >= 766);
-    assert_memory_equal(blob, "\0\x34\0\x20", 4);
-    open_seed(&ek, "IDENTITY", 9, blob + 56, seed);
-    name_of(srk.public_area + 2, srk.len - 2, name);
-    check_hmac(seed, blob + 4, blob + 36, 18, name);
-    kdfa(seed, "STORAGE", name, 34, 128, aes);
-    decrypt(aes, blob + 36, 18, identity);
-    assert_memory_equal(identity, "\0\x10", 2); /* a key of 16 bytes: Microsoft's client takes no other */
-    assert_memory_equal(blob + 312, "\0\x8e\0\x20", 4);
-    assert_memory_equal(blob + 714, "\0\x30\0\x08\0\x0b\0\4\4\x40\0\0\0\5\0\x0b\0\x20", 18);
-    open_seed(&srk, "DUPLICATE", 10, blob + 458, seed);
-    name_of(blob + 716, 48, name);
-    check_hmac(seed, blob + 316, blob + 348, 108, name);
-    kdfa(seed, "STORAGE", name, 34, 128, aes);
-    decrypt(aes, blob + 348, 108, outer);
-    decrypt(identity + 2, outer, 108, inner);
-    uint8_t text[74 + 34];
-    memcpy(text, inner + 34, 74);
-    memcpy(text + 74, name, 34);
-    assert_int_equal(EVP_Digest(text, sizeof(text), hash, NULL, EVP_sha256(), NULL), 1);
-    assert_memory_equal(inner, "\0\x20", 2);
-    assert_memory_equal(inner + 2, hash, 32);
-    assert_memory_equal(inner + 34, "\0\x48\0\x08\0\0\0\x20", 8);
-    assert_memory_equal(inner + 74, "\0\x20", 2);
-    memcpy(hmac_key, inner + 76, 32);
+    assert_true(soft_tpm_activate(&tpm, blob, n));
+    memcpy(hmac_key, tpm.hmac_key, sizeof tpm.hmac_key);
 }
 
 static void sign(const uint8_t hmac_key[32], char *out, size_t cap)
@@ -258,7 +123,7 @@ static uint8_t read_sasl(client *c, uint8_t *value, size_t *ret_n)
 }
 
 /* As Microsoft's C client does it; returns the outcome's code. */
-static uint8_t authenticate(client *c, const key *endorsement, bool good_token)
+static uint8_t authenticate(client *c, const soft_tpm_key *endorsement, bool good_token)
 {
     uint8_t bytes[1024], value[1024], blob[1024], hmac_key[32];
     size_t n = 0, blob_len = 0;
@@ -277,8 +142,8 @@ static uint8_t authenticate(client *c, const key *endorsement, bool good_token)
     assert_int_equal(read_sasl(c, value, &n), 0x42);
     assert_true(n == 1 && value[0] == 0);
     bytes[0] = 0;
-    memcpy(bytes + 1, srk.public_area, srk.len);
-    send_sasl(c, false, bytes, 1 + srk.len);
+    memcpy(bytes + 1, tpm.srk.public_area, tpm.srk.len);
+    send_sasl(c, false, bytes, 1 + tpm.srk.len);
     for (uint8_t sequence = 0;; sequence++) {
         uint8_t type = read_sasl(c, value, &n);
         if (type == 0x44)
@@ -318,7 +183,7 @@ static void test_amqp(void **state)
     amqp_peer p = {.sender = NULL};
     char path[96], operation[128];
     uint8_t blob[1200], hub_key[32];
-    assert_int_equal(authenticate(&p.tls, &ek, true), 0);
+    assert_int_equal(authenticate(&p.tls, &tpm.ek, true), 0);
     amqp_open(&p, &amqp_c_sdk, NULL, NULL);
     snprintf(path, sizeof(path), "%s/registrations/tpm1", dps.scope);
     amqp_attach(&p, &amqp_c_sdk, path);
@@ -331,8 +196,8 @@ static void test_amqp(void **state)
     cJSON_Delete(json);
     amqp_ask(&p, &amqp_c_sdk, operation, NULL, "{}");
     json = amqp_answer(&p, &amqp_c_sdk);
-    const cJSON *tpm = cJSON_GetObjectItem(cJSON_GetObjectItem(json, "registrationState"), "tpm");
-    const char *second = cJSON_GetStringValue(cJSON_GetObjectItem(tpm, "authenticationKey"));
+    const cJSON *given = cJSON_GetObjectItem(cJSON_GetObjectItem(json, "registrationState"), "tpm");
+    const char *second = cJSON_GetStringValue(cJSON_GetObjectItem(given, "authenticationKey"));
     assert_non_null(second);
     assert_true(strlen(second) < 1500);
     activate(blob, decode(second, blob), hub_key);
@@ -344,9 +209,9 @@ static void test_amqp_refused(void **state)
 {
     (void)state;
     client c;
-    assert_int_equal(authenticate(&c, &ek, false), 1); /* another key signed the token */
+    assert_int_equal(authenticate(&c, &tpm.ek, false), 1); /* another key signed the token */
     client_close(&c);
-    assert_int_equal(authenticate(&c, &srk, true), 1); /* another endorsement key */
+    assert_int_equal(authenticate(&c, &tpm.srk, true), 1); /* another endorsement key */
     client_close(&c);
 }
 
@@ -380,8 +245,8 @@ static void test_https(void **state)
     char body[2048], ek_text[700], srk_text[700], token[512], path[160];
     uint8_t blob[1200], hmac_key[32];
     cJSON *json = NULL;
-    encode(ek.public_area, ek.len, ek_text);
-    encode(srk.public_area, srk.len, srk_text);
+    encode(tpm.ek.public_area, tpm.ek.len, ek_text);
+    encode(tpm.srk.public_area, tpm.srk.len, srk_text);
     snprintf(body, sizeof(body),
              "{\"registrationId\":\"tpm1\",\"tpm\":{\"endorsementKey\":\"%s\",\"storageRootKey\":\"%s\"}}",
              ek_text, srk_text);
@@ -398,8 +263,8 @@ static void test_https(void **state)
              cJSON_GetStringValue(cJSON_GetObjectItem(json, "operationId")));
     cJSON_Delete(json);
     assert_int_equal(https("GET", path, token, "", &json), 200);
-    const cJSON *tpm = cJSON_GetObjectItem(cJSON_GetObjectItem(json, "registrationState"), "tpm");
-    const char *second = cJSON_GetStringValue(cJSON_GetObjectItem(tpm, "authenticationKey"));
+    const cJSON *given = cJSON_GetObjectItem(cJSON_GetObjectItem(json, "registrationState"), "tpm");
+    const char *second = cJSON_GetStringValue(cJSON_GetObjectItem(given, "authenticationKey"));
     assert_non_null(second);
     activate(blob, decode(second, blob), hmac_key);
     cJSON_Delete(json);

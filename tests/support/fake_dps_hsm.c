@@ -85,9 +85,52 @@ const HSM_CLIENT_X509_INTERFACE *hsm_client_x509_interface(void)
     return now()->lacks_a_function ? &part : &whole;
 }
 
+static int give(const void *bytes, size_t size, unsigned char **ret_copy, size_t *ret_size)
+{
+    *ret_copy = malloc(size);
+    memcpy(*ret_copy, bytes, size);
+    *ret_size = size;
+    return 0;
+}
+
+static int activate(HSM_CLIENT_HANDLE handle, const unsigned char *blob, size_t size)
+{
+    (void)handle;
+    if (now()->activation_fails == now()->tpm->activations + 1)
+        return 1;
+    return soft_tpm_activate(now()->tpm, blob, size) ? 0 : 1;
+}
+
+static int get_ek(HSM_CLIENT_HANDLE handle, unsigned char **key, size_t *size)
+{
+    (void)handle;
+    return now()->no_keys ? 1 : give(now()->tpm->ek.public_area, now()->tpm->ek.len, key, size);
+}
+
+static int get_srk(HSM_CLIENT_HANDLE handle, unsigned char **key, size_t *size)
+{
+    (void)handle;
+    return give(now()->tpm->srk.public_area, now()->tpm->srk.len - now()->srk_short_by, key, size);
+}
+
+static int sign(HSM_CLIENT_HANDLE handle, const unsigned char *data, size_t size, unsigned char **mac, size_t *mac_size)
+{
+    uint8_t bytes[32];
+
+    (void)handle;
+    if (!soft_tpm_sign(now()->tpm, data, size, bytes))
+        return 1;
+    return give(bytes, sizeof bytes - now()->mac_short_by, mac, mac_size);
+}
+
 const HSM_CLIENT_TPM_INTERFACE *hsm_client_tpm_interface(void)
 {
-    return NULL;
+    static const HSM_CLIENT_TPM_INTERFACE whole = {create, destroy, activate, get_ek, get_srk, sign};
+    static const HSM_CLIENT_TPM_INTERFACE part = {create, destroy, NULL, NULL, NULL, sign};
+
+    if (!now()->tpm)
+        return NULL;
+    return now()->lacks_a_function ? &part : &whole;
 }
 
 static char *get_registration_name(HSM_CLIENT_HANDLE handle)

@@ -7,6 +7,8 @@
 #ifndef FAKE_DPS_HSM_H
 #define FAKE_DPS_HSM_H
 
+#include "soft_tpm.h"
+
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -16,6 +18,11 @@ typedef struct fake_hsm_settings {
     const char *key;
     const char *registration_name; /* of the symmetric key */
     const char *symmetric_key;     /* Base64; NULL: the library has no such interface */
+    soft_tpm *tpm;                 /* NULL: the library has no such interface */
+    unsigned activation_fails;     /* which one, from 1; 0: none */
+    bool no_keys;                  /* hsm_client_get_ek fails */
+    size_t srk_short_by;           /* bytes that are missing */
+    size_t mac_short_by;
     bool no_own_key;
     bool init_fails;
     bool create_fails;

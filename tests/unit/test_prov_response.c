@@ -221,12 +221,66 @@ static void test_caps(void **state)
     free(huge);
 }
 
+static void test_tpm_key(void **state)
+{
+    prov_response r;
+
+    (void)state;
+    assert_int_equal(parse("{\"status\":\"assigned\",\"registrationState\":{\"assignedHub\":\"h\",\"deviceId\":\"d\","
+                           "\"tpm\":{\"authenticationKey\":\"AAAA\"}}}",
+                           &r),
+                     KN_PROV_OK);
+    assert_string_equal(r.tpm_key, "AAAA");
+    prov_response_clear(&r);
+    assert_null(r.tpm_key);
+    assert_int_equal(parse("{\"status\":\"assigned\",\"registrationState\":{\"assignedHub\":\"h\",\"deviceId\":\"d\",\"tpm\":1}}",
+                           &r),
+                     KN_PROV_E_RESPONSE);
+    assert_int_equal(parse("{\"status\":\"assigned\",\"registrationState\":{\"assignedHub\":\"h\",\"deviceId\":\"d\","
+                           "\"tpm\":{\"authenticationKey\":1}}}",
+                           &r),
+                     KN_PROV_E_RESPONSE);
+}
+
+/* A challenge is told from a refusal by what it has and by the status that it has not. */
+static void test_challenge(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *key; /* NULL: a refusal */
+        kn_prov_code code;
+    } rows[] = {
+        {"{\"message\":\"m\",\"authenticationKey\":\"AAAA\",\"unencryptedAuthenticationKey\":null,\"keyName\":\"registration\"}",
+         "AAAA", KN_PROV_OK},
+        {"{\"authenticationKey\":\"AAAA\"}", NULL, KN_PROV_OK},
+        {"{\"keyName\":\"registration\"}", NULL, KN_PROV_OK},
+        {"{\"errorCode\":401002}", NULL, KN_PROV_OK},
+        {"{\"status\":\"failed\",\"authenticationKey\":\"AAAA\",\"keyName\":\"registration\"}", NULL, KN_PROV_OK},
+        {"{\"authenticationKey\":\"AAAA\",\"keyName\":\"other&skn=x\"}", NULL, KN_PROV_E_RESPONSE},
+        {"{\"authenticationKey\":7,\"keyName\":\"registration\"}", NULL, KN_PROV_E_RESPONSE},
+        {"{\"authenticationKey\":\"A\",\"authenticationKey\":\"B\",\"keyName\":\"registration\"}", NULL, KN_PROV_E_RESPONSE},
+        {"[]", NULL, KN_PROV_E_RESPONSE},
+        {"<html>", NULL, KN_PROV_E_RESPONSE},
+    };
+    prov_error error;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char *key = NULL;
+
+        assert_int_equal(prov_response_parse_challenge(rows[i].text, strlen(rows[i].text), &key, &error), rows[i].code);
+        assert_true(rows[i].key ? key && strcmp(key, rows[i].key) == 0 : !key);
+        free(key);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_recorded),    cmocka_unit_test(test_error_body),
         cmocka_unit_test(test_truncations), cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_nul_byte),    cmocka_unit_test(test_caps),
+        cmocka_unit_test(test_tpm_key),     cmocka_unit_test(test_challenge),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

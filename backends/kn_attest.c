@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 struct kn_attest {
     kn_ctx *ctx;
@@ -12,13 +13,21 @@ struct kn_attest {
     void *device; /* the backend's */
 };
 
+static bool has_scheme(const char *uri, const char *scheme)
+{
+    size_t length = strlen(scheme);
+    return !strncasecmp(uri, scheme, length) && uri[length] == ':';
+}
+
 static kn_err find(const char *uri, const kn_backend **ret_backend)
 {
     const kn_backend *backend = NULL;
-    kn_err err = uri ? kn_backend_for_uri(uri, &backend) : kn_success();
-    for (size_t i = 0; !uri && kn_backends[i] && !backend; i++)
-        if (kn_backends[i]->attest)
+    kn_err err = kn_success();
+    for (size_t i = 0; kn_backends[i] && !backend; i++)
+        if (uri ? has_scheme(uri, kn_backends[i]->scheme) : kn_backends[i]->attest != NULL)
             backend = kn_backends[i];
+    if (uri && !backend)
+        return kn_fail(KN_E_URI_SCHEME, "'%.40s'", uri);
     if (!kn_failed(err) && (!backend || !backend->attest))
         err = kn_fail(KN_E_NO_ATTESTATION, "%s", backend ? backend->scheme : "no backend of this build has it");
     if (!kn_failed(err))
@@ -28,7 +37,7 @@ static kn_err find(const char *uri, const kn_backend **ret_backend)
 
 kn_err kn_attest_open(kn_ctx *ctx, const char *uri, kn_attest **ret_attest)
 {
-    const kn_backend *backend;
+    const kn_backend *backend = NULL;
     kn_err err = find(uri, &backend);
     if (kn_failed(err))
         return err;

@@ -33,6 +33,7 @@ typedef struct kn_attest_functions {
     void (*free)(void *device);
 } kn_attest_functions;
 
+/* A backend without key_open serves attestation only: of the other members it needs scheme, state_new and state_free. */
 typedef struct kn_backend {
     const char *scheme; /* of its URIs, without the colon */
 

@@ -1,6 +1,7 @@
 #include "kn_backend.h"
 
 #include "pkcs11/p11_backend.h"
+#include "tpm2/tpm2_backend.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 
 const kn_backend *const kn_backends[] = {
     &kn_p11_backend,
+    &kn_tpm2_backend,
     NULL,
 };
 
@@ -16,7 +18,7 @@ kn_err kn_backend_for_uri(const char *uri, const kn_backend **ret_backend)
     const char *colon = strchr(uri, ':');
     size_t length = colon ? (size_t)(colon - uri) : 0;
     for (size_t i = 0; kn_backends[i]; i++)
-        if (length == strlen(kn_backends[i]->scheme) && !strncasecmp(uri, kn_backends[i]->scheme, length)) {
+        if (kn_backends[i]->key_open && length == strlen(kn_backends[i]->scheme) && !strncasecmp(uri, kn_backends[i]->scheme, length)) {
             *ret_backend = kn_backends[i];
             return kn_success();
         }

@@ -72,3 +72,19 @@ KN_ERR_ROW(DECRYPT, "the ciphertext does not decrypt with this key",
 KN_ERR_ROW(PEER, "the other side's public key cannot be used", "use a valid public key on the same curve")
 KN_ERR_ROW(SIGNATURE, "the signature is wrong", "check that data, signature and key belong together")
 KN_ERR_ROW(DIGEST, "this digest is not supported here", "use SHA-256, SHA-384 or SHA-512")
+
+/* TPMs */
+KN_ERR_ROW(TPM_LIBRARY, "tpm2-tss cannot be loaded", "install libtss2-esys-3.0.2-0, libtss2-mu0, libtss2-tctildr0 and the TCTI that is used")
+KN_ERR_ROW(NO_TPM, "no TPM answers", "check that it is there and may be opened (group tss), and the TCTI that is named (tpm2:tcti=..., KEYNYM_TCTI)")
+KN_ERR_ROW(TPM_FAILED, "the TPM refused a command", "see the response code: tpm2_rc_decode CODE")
+KN_ERR_ROW(TPM_LOCKOUT, "the TPM is in lockout after wrong authorizations",
+           "wait, or end it with the lockout authorization: tpm2_dictionarylockout --clear-lockout")
+KN_ERR_ROW(TPM_AUTH, "the TPM refuses the authorization, which is not tried again",
+           "name the files with the hierarchies' authorizations: tpm2:owner-auth=FILE;endorsement-auth=FILE")
+KN_ERR_ROW(TPM_SLOTS, "the TPM has no free slot for an object or a session",
+           "use a resource manager (/dev/tpmrm0, tpm2-abrmd), or flush what others left: tpm2_flushcontext -t; tpm2_flushcontext -l")
+KN_ERR_ROW(TPM_HANDLE, "something else is at a handle of the TPM",
+           "use another handle, or remove what is not needed: tpm2_evictcontrol -C o -c HANDLE")
+KN_ERR_ROW(TPM_BLOB, "the service's key for this TPM cannot be used",
+           "register again; when it persists, compare the enrollment's endorsement key with keynym tpm show")
+KN_ERR_ROW(NO_IDENTITY, "the TPM has no identity key yet", "register first: keynym provision --attestation tpm")

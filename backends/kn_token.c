@@ -8,7 +8,8 @@ kn_err kn_token_list(kn_ctx *ctx, void (*row)(const kn_token_info *info, void *a
     kn_err err = kn_success();
     kn_proc_enter();
     for (size_t i = 0; kn_backends[i] && !kn_failed(err); i++)
-        err = kn_backends[i]->token_list(kn_ctx_state(ctx, kn_backends[i]), row, arg);
+        if (kn_backends[i]->token_list)
+            err = kn_backends[i]->token_list(kn_ctx_state(ctx, kn_backends[i]), row, arg);
     kn_proc_leave();
     return err;
 }

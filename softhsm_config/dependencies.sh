@@ -3,10 +3,10 @@
 # install_dependencies GROUP...   installs what is missing; with NO_INSTALL=1 it only says what is missing.
 
 # To build, and to run the demo.
-packages_demo="gcc libc6-dev cmake ninja-build pkg-config libssl-dev libp11-kit-dev libcurl4-openssl-dev libcjson-dev
+packages_demo="gcc libc6-dev cmake ninja-build pkg-config libssl-dev libp11-kit-dev libtss2-dev libcurl4-openssl-dev libcjson-dev
   libwslay-dev libqpid-proton11-dev libwebsockets-dev libsqlite3-dev softhsm2 openssl"
 # For the tests.
-packages_check="libengine-pkcs11-openssl libcmocka-dev procps man-db p11-kit-modules ca-certificates"
+packages_check="swtpm tpm2-tools libengine-pkcs11-openssl libcmocka-dev procps man-db p11-kit-modules ca-certificates"
 # For ./check --full.
 packages_full="valgrind clang libclang-rt-dev"
 # For tests/interop: the programs that use a key through the provider, or through PKCS#11 alone. The servers among them are

@@ -37,6 +37,7 @@ typedef enum kn_opt {
     KN_OPT_PIN_SOURCE,
     KN_OPT_SO_PIN_SOURCE,
     KN_OPT_MODULE,
+    KN_OPT_TPM,
     KN_OPT_ALGORITHM,
     KN_OPT_USAGE,
     KN_OPT_REGISTRATION_ID,
@@ -106,6 +107,7 @@ struct kn_cmd {
 extern const kn_cmd *const kn_cmds[];
 
 extern const kn_cmd kn_cmd_alias;
+extern const kn_cmd kn_cmd_tpm;
 extern const kn_cmd kn_cmd_cert;
 extern const kn_cmd kn_cmd_doctor;
 extern const kn_cmd kn_cmd_enroll;

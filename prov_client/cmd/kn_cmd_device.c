@@ -57,14 +57,15 @@ kn_exit kn_cmd_set_identity(const kn_cmd_args *args, const char *what)
         .certificate = args->value[KN_OPT_CERT],
         .pin_source = kn_cmd_absolute(args->value[KN_OPT_PIN_SOURCE], pin_source),
         .module_path = args->value[KN_OPT_MODULE],
+        .tpm = args->value[KN_OPT_TPM],
     };
 
     keynym_hsm_set_log(pass_hsm_line);
-    if (!config.key && !config.certificate && !config.pin_source && !config.module_path)
+    if (!config.key && !config.certificate && !config.pin_source && !config.module_path && !config.tpm)
         return KN_EXIT_OK;
     if (keynym_hsm_configure(NULL, &config) == 0)
         return KN_EXIT_OK;
-    return kn_cmd_fail(KN_EXIT_FAILURE, what, "check --key, --cert, --pin-source and --module", "%s",
+    return kn_cmd_fail(KN_EXIT_FAILURE, what, "check --key, --cert, --pin-source, --module and --tpm", "%s",
                        keynym_hsm_last_error());
 }
 

@@ -77,18 +77,21 @@ static void ask_x509(identity *who)
     x509->hsm_client_x509_destroy(handle);
 }
 
-/* That there is no TPM is no error. */
+/* That there is no TPM is no error. One that the configuration does not name is left alone: to read its endorsement key may be to
+ * make it. */
 static void ask_tpm(identity *who)
 {
     const HSM_CLIENT_TPM_INTERFACE *tpm = hsm_client_tpm_interface();
     unsigned char *key = NULL;
     size_t length = 0;
-    HSM_CLIENT_HANDLE handle = hsm_client_tpm_init() ? NULL : tpm->hsm_client_tpm_create();
+    char *setting = keynym_hsm_setting("tpm");
+    HSM_CLIENT_HANDLE handle = !setting || hsm_client_tpm_init() ? NULL : tpm->hsm_client_tpm_create();
     if (handle && tpm->hsm_client_get_ek(handle, &key, &length))
         note_error(who);
     if (key && length <= EK_MAX)
         (void)EVP_EncodeBlock((unsigned char *)who->endorsement_key, key, (int)length);
     free(key);
+    free(setting);
     tpm->hsm_client_tpm_destroy(handle);
 }
 

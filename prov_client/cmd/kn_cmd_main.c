@@ -1,6 +1,7 @@
 #include "kn_cmd.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -18,5 +19,7 @@ int main(int argc, char **argv)
         perror("keynym: cannot turn core dumps off");
         return KN_EXIT_FAILURE;
     }
+    /* tpm2-tss writes each failure on standard error, with no regard to what becomes of it */
+    (void)setenv("TSS2_LOG", "all+NONE", 0);
     return (int)kn_cmd_main(kn_cmds, argc, argv);
 }

@@ -7,6 +7,7 @@ const kn_cmd *const kn_cmds[] = {
     &kn_cmd_cert,
     &kn_cmd_alias,
     &kn_cmd_hsm,
+    &kn_cmd_tpm,
     &kn_cmd_doctor,
     &kn_cmd_provision,
     &kn_cmd_hub,

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "${1:?ROOT is missing}"
 
 headers() { find "$1" -maxdepth "${2:-9}" -name '*.h' -printf '%f '; } # FOLDER [DEPTH]
-pkcs11=$(headers backends/pkcs11) contract=kn_backend.h
+pkcs11=$(headers backends/pkcs11) tpm2=$(headers backends/tpm2) contract=kn_backend.h
 face=$(headers backends 1) provider=$(headers provider) hsm=$(headers hsm_api)
 prov=$(headers prov_client) dps=$(headers dps_emulator)
 
@@ -22,11 +22,13 @@ forbid() { # FILES-REGEX WHY NAME...
 }
 
 breaches=$(
-  forbid '^(provider|hsm_api|prov_client)/' "only backends/ sees a backend and its contract" $contract $pkcs11
+  forbid '^(provider|hsm_api|prov_client)/' "only backends/ sees a backend and its contract" $contract $pkcs11 $tpm2
   forbid '^backends/' "a backend does not see the layers above" $provider $hsm $prov $dps
   forbid '^prov_client/[^/]*$' "the library of prov_client sees only the HSM interface" $face $provider keynym_hsm.h
   forbid '^prov_client/cmd/kn_cmd_provision' "keynym provision sees only the HSM library" $face $provider
-  forbid '^dps_emulator/' "the emulator shares no code" $face $pkcs11 $provider $hsm $prov
+  forbid '^backends/pkcs11/' "a backend does not see another" $tpm2
+  forbid '^backends/tpm2/' "a backend does not see another" $pkcs11
+  forbid '^dps_emulator/' "the emulator shares no code" $face $pkcs11 $tpm2 $provider $hsm $prov
   forbid '^(backends|provider|hsm_api|prov_client)/' "nobody shares the emulator's code" $dps
   forbid '^backends/' "a backend does not see the provider's ABI" core.h core_dispatch.h core_object.h
   # a .c includes its own header first, where it has one

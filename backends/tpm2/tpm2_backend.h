@@ -1,0 +1,12 @@
+/* The native TPM backend: its row of kn_backends.c. It attests; keys in a TPM are used through tpm2-pkcs11.
+ *
+ * Units, ownership, errors, threads: as in kn_backend.h.
+ */
+#ifndef KN_TPM2_BACKEND_H
+#define KN_TPM2_BACKEND_H
+
+#include "kn_backend.h"
+
+extern const kn_backend kn_tpm2_backend;
+
+#endif

@@ -1,0 +1,47 @@
+/* The connection of this process with a TPM: one ESYS context for each TCTI, used by one thread at a time.
+ *
+ * Units: none. Ownership: a connection lives as long as the process. Errors: tpm2_fail() turns a response code into the row of
+ * its kind. Threads: any; tpm2_conn_run() takes the connection's lock. Fork: a child opens its own connection and leaves its
+ * parent's alone. Spec: TPM 2.0 part 2, 6.6 (response codes); TCG TSS 2.0 TCTI.
+ *
+ *   state  | event                                            | next
+ *   -------+--------------------------------------------------+-----------------------------------------
+ *   closed | an operation                                     | open; closed when no TPM answers
+ *   open   | the TCTI fails, or ESYS is out of step           | closed; the operation is repeated once
+ *   open   | TPM_RC_RETRY, _YIELDED, _TESTING                 | open; the command is repeated with pauses
+ *   open   | another failure                                  | open
+ */
+#ifndef KN_TPM2_CONN_H
+#define KN_TPM2_CONN_H
+
+#include "tpm2_api.h"
+
+#define TPM2_BUSY_MAX_MS 5000 /* how long a TPM may say that it is busy with itself */
+
+typedef struct tpm2_conn {
+    const tpm2_api *api;
+    ESYS_CONTEXT *esys;
+} tpm2_conn;
+
+/* Runs @operation on the TPM that @tcti names; NULL: the environment's KEYNYM_TCTI, or the kernel's resource manager. When the
+ * connection turns out to be dead, it is opened anew and @operation called once more: it must begin from its start. */
+KN_MUST_CHECK kn_err tpm2_conn_run(const char *tcti, kn_err (*operation)(tpm2_conn *conn, void *arg), void *arg);
+
+/* @call made @rc. KN_OK for success. */
+KN_MUST_CHECK kn_err tpm2_fail(TSS2_RC rc, const char *call);
+
+/* Is it worth another try after a pause? Pauses; @waited_ms counts from 0 for each command. */
+bool tpm2_busy(TSS2_RC rc, unsigned *waited_ms);
+
+/* Calls an ESYS function until the TPM is not busy: TPM2_CALL(err, conn, Esys_X, arguments without the context). */
+#define TPM2_CALL(ret_err, conn, function, ...)                                                                        \
+    do {                                                                                                               \
+        unsigned waited_ms_ = 0;                                                                                       \
+        TSS2_RC rc_;                                                                                                   \
+        do                                                                                                             \
+            rc_ = (conn)->api->function((conn)->esys, __VA_ARGS__);                                                    \
+        while (tpm2_busy(rc_, &waited_ms_));                                                                           \
+        (ret_err) = tpm2_fail(rc_, #function);                                                                         \
+    } while (0)
+
+#endif

@@ -5,6 +5,8 @@
 # To build, and to run the demo.
 packages_demo="gcc libc6-dev cmake ninja-build pkg-config libssl-dev libp11-kit-dev libtss2-dev libcurl4-openssl-dev libcjson-dev
   libwslay-dev libqpid-proton11-dev libwebsockets-dev libsqlite3-dev softhsm2 openssl"
+# For ./demo --tpm.
+packages_tpm="swtpm"
 # For the tests.
 packages_check="swtpm tpm2-tools libengine-pkcs11-openssl libcmocka-dev procps man-db p11-kit-modules ca-certificates"
 # For ./check --full.

@@ -21,6 +21,15 @@ one_run
 one_run --verbose
 [ -z "$(find "$work" -name 'keynym-demo.*')" ] || fail "the demo left its directory behind"
 
+# --tpm: a third device, by TPM attestation
+one_run --tpm
+for text in "[13/13]" "registration id  " "accepted by the hub: 30 bytes" "message from the TPM's device" "status 401" \
+  "A third one is registered by its TPM"; do
+  grep -qF -- "$text" "$work/out" || { cat "$work/out"; fail "the output of --tpm does not have: $text"; }
+done
+[ -z "$(pgrep -f -- "swtpm socket.*$work/keynym-demo" || true)" ] || fail "--tpm left a TPM"
+[ -z "$(find "$work" -name 'keynym-demo.*')" ] || fail "--tpm left its directory behind"
+
 # --keep: everything is there, the PIN is nowhere but in its file
 one_run --keep "$work/kept"
 [ -s "$work/kept/device-01.json" ] || fail "--keep did not keep the result"

@@ -5,6 +5,7 @@
 #include <openssl/crypto.h>
 #include <string.h>
 
+#define FIRST_PERSISTENT 0x81000000u /* tpm2-tss has it as a shift of an int into its sign */
 #define BASE_ATTRIBUTES (TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT)
 
 static const BYTE ek_policy[] = {0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc, 0x8d, 0x46, 0xa5, 0xd7, 0x24,
@@ -26,7 +27,7 @@ kn_err tpm2_handles_read(tpm2_conn *conn, tpm2_handles *ret_handles)
     TPMI_YES_NO more = TPM2_NO;
     TPMS_CAPABILITY_DATA *data = NULL;
     kn_err err;
-    TPM2_CALL(err, conn, Esys_GetCapability, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_HANDLES, TPM2_PERSISTENT_FIRST,
+    TPM2_CALL(err, conn, Esys_GetCapability, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_HANDLES, FIRST_PERSISTENT,
               TPM2_HANDLES_MAX, &more, &data);
     if (kn_failed(err))
         return err;

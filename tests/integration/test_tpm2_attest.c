@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,7 +41,8 @@ static void start_tpm(void)
     (void)unlink(path);
     tpm_pid = fork();
     if (tpm_pid == 0) { /* it tells of each connection */
-        if (!freopen("/dev/null", "w", stderr))
+        (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* nor is it left when the test dies */
+        if (!freopen("/dev/null", "w", stderr) || !freopen("/dev/null", "w", stdout))
             _exit(126);
         (void)execlp("swtpm", "swtpm", "socket", "--tpm2", "--tpmstate", state, "--server", server, "--ctrl", control, "--flags",
                      "not-need-init,startup-clear", (char *)NULL);
@@ -117,7 +119,7 @@ static int tear_down(void **state)
 
 static kn_err count_handles(tpm2_conn *conn, void *arg)
 {
-    static const UINT32 first[] = {TPM2_TRANSIENT_FIRST, TPM2_LOADED_SESSION_FIRST};
+    static const UINT32 first[] = {0x80000000u, 0x02000000u} /* transient objects, loaded sessions */;
     kn_err err = kn_success();
     for (size_t i = 0; i < COUNT_OF(first) && !kn_failed(err); i++) {
         TPMS_CAPABILITY_DATA *data = NULL;

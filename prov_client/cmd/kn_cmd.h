@@ -42,6 +42,10 @@ typedef enum kn_opt {
     KN_OPT_USAGE,
     KN_OPT_REGISTRATION_ID,
     KN_OPT_PAYLOAD,
+    KN_OPT_SUBJECT,
+    KN_OPT_DAYS,
+    KN_OPT_PROFILE,
+    KN_OPT_CODE,
     KN_OPT_CONNECTION,
     KN_OPT_GROUP,
     KN_OPT_DEFINITION,
@@ -108,6 +112,7 @@ extern const kn_cmd *const kn_cmds[];
 
 extern const kn_cmd kn_cmd_alias;
 extern const kn_cmd kn_cmd_tpm;
+extern const kn_cmd kn_cmd_ca;
 extern const kn_cmd kn_cmd_cert;
 extern const kn_cmd kn_cmd_doctor;
 extern const kn_cmd kn_cmd_enroll;

@@ -6,6 +6,7 @@ const kn_cmd *const kn_cmds[] = {
     &kn_cmd_key,
     &kn_cmd_cert,
     &kn_cmd_alias,
+    &kn_cmd_ca,
     &kn_cmd_hsm,
     &kn_cmd_tpm,
     &kn_cmd_doctor,

@@ -47,7 +47,7 @@ static int start(void **state)
     return 0;
 }
 
-static int stop(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     int code = server_stop(&dps, SIGTERM);
@@ -705,5 +705,5 @@ int main(void)
         cmocka_unit_test(test_connection_file),
         cmocka_unit_test(test_hostile),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, start, tear_down);
 }

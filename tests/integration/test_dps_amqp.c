@@ -33,7 +33,7 @@ static int start(void **state)
     return 0;
 }
 
-static int stop(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     int code = server_stop(&dps, SIGTERM);
@@ -317,5 +317,5 @@ int main(void)
         cmocka_unit_test(test_sasl_tpm_refused),
         cmocka_unit_test(test_heartbeats),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, start, tear_down);
 }

@@ -34,7 +34,7 @@ static int start(void **state)
     return 0;
 }
 
-static int stop(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     int code = server_stop(&dps, SIGTERM);
@@ -383,5 +383,5 @@ int main(void)
         cmocka_unit_test(test_peer_that_does_not_read),
         cmocka_unit_test(test_alpn),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, start, tear_down);
 }

@@ -37,7 +37,7 @@ static int start(void **state)
     return 0;
 }
 
-static int stop(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     int code = server_stop(&dps, SIGTERM);
@@ -349,5 +349,5 @@ int main(void)
         cmocka_unit_test(test_messages_mqtt), cmocka_unit_test(test_https),   cmocka_unit_test(test_commands),
         cmocka_unit_test(test_kill),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, start, tear_down);
 }

@@ -36,7 +36,7 @@ static int start(void **state)
     return 0;
 }
 
-static int stop(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     int code = server_stop(&dps, SIGTERM);
@@ -410,5 +410,5 @@ int main(void)
         cmocka_unit_test(test_alpn),
         cmocka_unit_test(test_disable_works_at_once),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, start, tear_down);
 }

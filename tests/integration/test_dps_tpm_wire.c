@@ -47,7 +47,7 @@ static int start(void **state)
     return 0;
 }
 
-static int stop(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     soft_tpm_clear(&tpm);
@@ -281,5 +281,5 @@ int main(void)
         cmocka_unit_test(test_amqp_refused),
         cmocka_unit_test(test_https),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, start, tear_down);
 }

@@ -30,7 +30,7 @@ static int start(void **state)
     return 0;
 }
 
-static int stop(void **state)
+static int tear_down(void **state)
 {
     (void)state;
     int code = server_stop(&dps, SIGTERM);
@@ -164,5 +164,5 @@ int main(void)
         cmocka_unit_test(test_refused_upgrades),
         cmocka_unit_test(test_silence_after_the_upgrade),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, start, tear_down);
 }

@@ -188,6 +188,7 @@ static void requests_are_self_signed(void **state)
         EVP_MD_CTX *ctx = EVP_MD_CTX_new();
         X509_REQ *req = X509_REQ_new_ex(libctx, NULL);
         const how h = {rows[i].digest, NULL, rows[i].padding, RSA_PSS_SALTLEN_DIGEST};
+        assert_int_equal(X509_REQ_set_version(req, X509_REQ_VERSION_1), 1);
         assert_int_equal(X509_REQ_set_pubkey(req, pkey), 1);
         assert_int_equal(EVP_DigestSignInit_ex(ctx, &pctx, rows[i].digest, libctx, NULL, pkey, NULL), 1);
         set(pctx, &h);

@@ -114,8 +114,8 @@ ill "chain in disorder" '^FAIL +chain .*certificate 1 was not issued by certific
 openssl req -x509 -new -provider-path "$build/provider" -provider keynym -provider default -key "$work/well.pem" -days 1 \
   -subj "/CN=two words" -out "$work/name.pem" 2>/dev/null
 ill "name" '^FAIL +registration id .*registration id' "${quick[@]}" --cert "$work/name.pem"
-openssl x509 -req -in "$work/well.csr" -CA "$work/pki/intermediate.pem" -CAkey "$(find "$work/pki" -name 'intermediate*key*' | head -1)" \
-  -days -1 -out "$work/expired.pem" 2>/dev/null
+KN_TEST_CLOCK=$(($(date +%s) - 864000)) LD_PRELOAD=$build/tests/whole_clock.so openssl x509 -req -in "$work/well.csr" \
+  -CA "$work/pki/intermediate.pem" -CAkey "$work/pki/intermediate.key" -CAcreateserial -days 1 -out "$work/expired.pem" 2>/dev/null
 ill "expired" '^FAIL +validity .*has expired' "${quick[@]}" --cert "$work/expired.pem"
 ill "name of the service" '^FAIL +DNS .*no-such-host.invalid|^- +TLS' --endpoint no-such-host.invalid
 ill "nobody listens" '^OK +DNS|^FAIL +TLS' --endpoint 127.0.0.1:1

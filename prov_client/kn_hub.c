@@ -132,15 +132,10 @@ static uint32_t with_jitter(uint32_t pause_ms)
 
 static kn_prov_code wait_ms(kn_hub *hub, uint32_t pause_ms, prov_error *error)
 {
-    prov_deadline deadline = prov_deadline_of_pause(&hub->session.limits, pause_ms);
-    kn_prov_code code;
-
     if (prov_now_ms() + pause_ms > hub->session.limits.end_ms)
         return prov_fail(error, KN_PROV_E_TIMEOUT, "no connection with the hub within %u s",
                          hub->session.limits.timeout_ms / 1000);
-    while ((code = prov_deadline_check(&deadline, error)) == KN_PROV_OK)
-        prov_deadline_poll(&deadline, -1, 0);
-    return code == KN_PROV_E_TIMEOUT ? KN_PROV_OK : code;
+    return prov_deadline_sleep(&hub->session.limits, pause_ms, error);
 }
 
 /* Connects when the connection is lost or its token grows old; again and again while the failures are passing

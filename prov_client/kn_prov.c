@@ -1,6 +1,7 @@
 #include "kn_prov.h"
 
 #include "prov_json.h"
+#include "prov_retry.h"
 #include "prov_sas.h"
 #include "prov_transport.h"
 
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* One registration from the checked request to its outcome. */
 typedef struct run {
@@ -20,6 +22,10 @@ typedef struct run {
     char *body;     /* of the registration request */
     bool connected; /* and reported */
     prov_register machine;
+    prov_retry retry;        /* as in request->retry_file */
+    prov_retry retry_before; /* before this registration was counted */
+    uint32_t retry_after_s;  /* of the last answer, 0: none */
+    char warning[PROV_DETAIL_MAX];
 } run;
 
 static void report(const run *r, kn_prov_status status)
@@ -140,6 +146,81 @@ static kn_prov_code prepare(run *r, prov_error *error)
     return make_body(r, error);
 }
 
+/* ---- the state that outlives the process ---- */
+
+static void save_retry(run *r)
+{
+    prov_error error;
+
+    if (r->request->retry_file && prov_retry_save(r->request->retry_file, &r->retry, &error)) {
+        (void)snprintf(r->warning, sizeof r->warning, "%s", error.detail);
+        prov_trace(&r->session, "%s", error.detail);
+    }
+}
+
+static uint32_t first_pause_ms(run *r)
+{
+    uint32_t spread_ms = (uint32_t)((uint64_t)r->request->spread_ms * random_jitter() / PROV_JITTER_RANGE);
+    uint32_t pause_ms = 0;
+    prov_error error;
+
+    if (r->request->retry_file) {
+        if (prov_retry_load(r->request->retry_file, &r->retry, &error)) {
+            (void)snprintf(r->warning, sizeof r->warning, "%s", error.detail);
+            prov_trace(&r->session, "%s", error.detail);
+        }
+        pause_ms = prov_retry_pause_ms(&r->retry, time(NULL));
+    }
+    r->retry_before = r->retry;
+    return pause_ms > spread_ms ? pause_ms : spread_ms;
+}
+
+/* Waits as the state says, and at random up to spread_ms, then counts this registration before it begins, so that a power
+ * cut in the middle of it is a failure as well. */
+static kn_prov_code begin_retry(run *r, prov_error *error)
+{
+    const prov_limits *limits = &r->session.limits;
+    uint32_t pause_ms = first_pause_ms(r);
+    kn_prov_code code;
+
+    if (prov_now_ms() + pause_ms > limits->end_ms)
+        return prov_fail(error, KN_PROV_E_TIMEOUT,
+                         "the overall limit of %u.%03u s ends before the pause of %u.%03u s after %u failed "
+                         "registrations does",
+                         limits->timeout_ms / 1000, limits->timeout_ms % 1000, pause_ms / 1000,
+                         pause_ms % 1000, r->retry.failures);
+    if (pause_ms > 0) {
+        prov_trace(&r->session, "after %u failed registrations the next begins in %u.%03u s",
+                   r->retry.failures, pause_ms / 1000, pause_ms % 1000);
+        if ((code = prov_deadline_sleep(limits, pause_ms, error)))
+            return code;
+    }
+    prov_retry_count(&r->retry, time(NULL), random_jitter());
+    save_retry(r);
+    return KN_PROV_OK;
+}
+
+/* Did the service, or the way to it, have a part in this outcome? */
+static bool counts_as_failure(kn_prov_code code)
+{
+    return code != KN_PROV_E_CANCELLED && code != KN_PROV_E_MEMORY && code != KN_PROV_E_ARGUMENT &&
+           code != KN_PROV_E_IDENTITY && code != KN_PROV_E_KEY && code != KN_PROV_E_CERTIFICATE &&
+           code != KN_PROV_E_KEY_MISMATCH && code != KN_PROV_E_CA_FILE;
+}
+
+static void end_retry(run *r, kn_prov_code code)
+{
+    if (code == KN_PROV_OK)
+        r->retry = (prov_retry){.failures = 0};
+    else if (!counts_as_failure(code))
+        r->retry = r->retry_before;
+    else
+        prov_retry_not_before(&r->retry, time(NULL), r->retry_after_s);
+    save_retry(r);
+}
+
+/* ---- the conversation ---- */
+
 /* A pause that would outlast the overall limit is not begun. */
 static kn_prov_code wait_for_turn(run *r, const prov_action *action, prov_error *error)
 {
@@ -147,6 +228,10 @@ static kn_prov_code wait_for_turn(run *r, const prov_action *action, prov_error 
 
     if (action->pause_ms == 0)
         return KN_PROV_OK;
+    if (r->machine.transient > 0) {
+        prov_retry_not_before(&r->retry, time(NULL), (action->pause_ms + 999) / 1000);
+        save_retry(r);
+    }
     if (prov_now_ms() + action->pause_ms > limits->end_ms)
         return prov_fail(
             error, KN_PROV_E_TIMEOUT,
@@ -172,6 +257,7 @@ static kn_prov_code take_turn(run *r, prov_action *action, prov_error *error)
     report_connected(r);
     prov_trace(&r->session, "answer with status %d, retry-after %u s, %zu bytes", reply.status,
                reply.retry_after_s, reply.body_size);
+    r->retry_after_s = reply.retry_after_s;
     code = prov_register_next(&r->machine, &reply, random_jitter(), action, error);
     free(reply.body);
     return code;
@@ -235,6 +321,7 @@ static void fill_result(run *r, kn_prov_code code, const prov_error *error, kn_p
         .error_code = response->error_code,
         .tracking_id = move(&response->tracking_id),
         .service_message = move(&response->error_message),
+        .warning = *r->warning ? strdup(r->warning) : NULL,
     };
     response->payload = NULL;
     if (code && asprintf(&result->message, "%s: %s", row->sentence, error->detail) < 0)
@@ -252,7 +339,11 @@ kn_prov_code kn_prov_register(const kn_prov_request *request, kn_prov_result *re
         request->timeout_ms ? request->timeout_ms : KN_PROV_DEFAULT_TIMEOUT_MS, request->cancel);
     code = prepare(&r, &error);
     if (code == KN_PROV_OK)
+        code = begin_retry(&r, &error);
+    if (code == KN_PROV_OK) {
         code = converse(&r, &error);
+        end_retry(&r, code);
+    }
     report(&r, code ? KN_PROV_STATUS_ERROR : KN_PROV_STATUS_ASSIGNED);
     fill_result(&r, code, &error, ret_result);
     prov_register_clear(&r.machine);
@@ -274,6 +365,7 @@ void kn_prov_result_clear(kn_prov_result *result)
     free(result->payload);
     free(result->tracking_id);
     free(result->service_message);
+    free(result->warning);
     free(result->message);
     *result = (kn_prov_result)KN_PROV_RESULT_INIT;
 }

@@ -21,6 +21,10 @@
  *
  *   state        | event                         | next        | status callback
  *   -------------+-------------------------------+-------------+----------------
+ *   WAITING      | the pauses of spread_ms and   | CONNECTING  |
+ *                |   retry_file are over         |             |
+ *   WAITING      | a pause would outlast the     | failed      | ERROR
+ *                |   overall limit, cancel       |             |
  *   CONNECTING   | TLS and protocol accepted     | REGISTERING | CONNECTED, then REGISTERING
  *   CONNECTING   | any failure                   | failed      | ERROR
  *   REGISTERING  | answer "assigning"            | ASSIGNING   | ASSIGNING
@@ -33,6 +37,10 @@
  *                | another 4xx, malformed answer |             |
  *   any          | connection lost, step or      | failed      | ERROR
  *                | overall time-out, cancel      |             |
+ *
+ * What @retry_file holds in each state is in prov_retry.h: back-off that doubles with every registration that
+ * the service did not grant, up to 300 s and half of it at random, and honours the service's retry-after. A
+ * file that is damaged or cannot be written stops nothing; the result's @warning names it.
  */
 #ifndef KN_PROV_H
 #define KN_PROV_H
@@ -125,6 +133,8 @@ typedef struct kn_prov_request {
     const char *proxy;           /* "http://host:port", "socks5h://host:port", "": none [the environment's] */
     const char *proxy_user;      /* [none, or that of the URL] */
     const char *proxy_password;
+    const char *retry_file;      /* keeps the back-off through restarts and reboots [none] */
+    uint32_t spread_ms;          /* connect after a random pause of up to this [0] */
     uint32_t step_timeout_ms;    /* the connection, and each exchange [KN_PROV_DEFAULT_STEP_TIMEOUT_MS] */
     uint32_t timeout_ms;         /* all of it, pauses included [KN_PROV_DEFAULT_TIMEOUT_MS] */
     kn_prov_on_status on_status; /* called in the caller's thread [none] */
@@ -151,6 +161,7 @@ typedef struct kn_prov_result {
     long error_code;    /* the service's own code, e.g. 401002 */
     char *tracking_id;  /* what Azure support asks for */
     char *service_message;
+    char *warning; /* NULL, or one line: the retry file could not be read or written, and was done without */
     char *message; /* after a failure: one line for people that names the cause; never empty */
 } kn_prov_result;
 

@@ -76,3 +76,13 @@ void prov_deadline_poll(const prov_deadline *deadline, int fd, short events)
     /* An error of poll(), EINTR included, shows in the next send, receive or look at the clock. */
     (void)poll(&item, 1, (int)left);
 }
+
+kn_prov_code prov_deadline_sleep(const prov_limits *limits, uint32_t pause_ms, prov_error *error)
+{
+    prov_deadline deadline = prov_deadline_of_pause(limits, pause_ms);
+    kn_prov_code code;
+
+    while ((code = prov_deadline_check(&deadline, error)) == KN_PROV_OK)
+        prov_deadline_poll(&deadline, -1, 0);
+    return code == KN_PROV_E_TIMEOUT ? KN_PROV_OK : code;
+}

@@ -51,4 +51,8 @@ KN_PROV_MUST_CHECK kn_prov_code prov_deadline_check(const prov_deadline *deadlin
  * be -1. Interruptions by signals are no error. Look at the clock with prov_deadline_check() afterwards. */
 void prov_deadline_poll(const prov_deadline *deadline, int fd, short events);
 
+/* Lets @pause_ms go by, where there is no connection to look after. */
+KN_PROV_MUST_CHECK kn_prov_code prov_deadline_sleep(const prov_limits *limits, uint32_t pause_ms,
+                                                    prov_error *error);
+
 #endif

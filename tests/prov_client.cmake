@@ -9,13 +9,19 @@ add_library(prov_fake OBJECT
 kn_target(prov_fake)
 target_link_libraries(prov_fake PUBLIC OpenSSL::SSL OpenSSL::Crypto Threads::Threads)
 
-foreach(unit amqp_sasl_tpm base64 mqtt_codec mqtt_topic names register response sas transports)
+foreach(unit amqp_sasl_tpm base64 mqtt_codec mqtt_topic names register response retry sas transports)
   kn_test(test_prov_${unit} LABEL unit SOURCES ${PROV_TESTS}/unit/test_prov_${unit}.c
           LIBS keynym_prov prov_fake)
 endforeach()
 
 kn_test(test_prov_ws LABEL unit SOURCES ${PROV_TESTS}/unit/test_prov_ws.c ${PROV_TESTS}/support/memory_stream.c
         LIBS keynym_prov)
+
+# Death and failure at every system call: the linker sends them to the test.
+kn_test(test_prov_file LABEL unit SOURCES ${PROV_TESTS}/unit/test_prov_file.c ${PROJECT_SOURCE_DIR}/prov_client/prov_file.c)
+target_include_directories(test_prov_file PRIVATE ${PROJECT_SOURCE_DIR}/prov_client)
+target_link_options(test_prov_file PRIVATE LINKER:--wrap=write LINKER:--wrap=fsync LINKER:--wrap=close
+                                           LINKER:--wrap=rename LINKER:--wrap=unlink)
 
 foreach(area success errors limits command)
   kn_test(test_prov_client_${area} LABEL integration

@@ -70,6 +70,8 @@ typedef enum kn_opt {
     KN_OPT_DURATION,
     KN_OPT_EVENTS,
     KN_OPT_TIMEOUT,
+    KN_OPT_RETRY_STATE,
+    KN_OPT_SPREAD,
     KN_OPT_OUTPUT,
     KN_OPT_JSON,
     KN_OPT_QUIET,

@@ -1,7 +1,8 @@
 #include "kn_cmd.h"
 
+#include "../prov_file.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,67 +85,11 @@ void kn_cmd_wipe(char **text)
     *text = NULL;
 }
 
-static bool write_all(int fd, const char *text)
-{
-    size_t size = strlen(text);
-
-    while (size > 0) {
-        ssize_t written = write(fd, text, size);
-
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
-            return false;
-        text += written;
-        size -= (size_t)written;
-    }
-    return fsync(fd) == 0;
-}
-
-/* The directory entry is only on the disk after the directory itself is. */
-static bool sync_directory_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *directory = !slash          ? strdup(".")
-                      : slash == path ? strdup("/")
-                                      : strndup(path, (size_t)(slash - path));
-    int fd = directory ? open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    int error = errno;
-
-    if (fd >= 0)
-        (void)close(fd);
-    free(directory);
-    errno = error;
-    return ok;
-}
-
 kn_exit kn_cmd_write_text(const char *path, const char *text)
 {
-    char *temporary = NULL;
-    kn_exit status = KN_EXIT_OK;
-    bool ok;
-    int fd;
+    const char *what;
 
-    if (asprintf(&temporary, "%s.XXXXXX", path) < 0)
-        return kn_cmd_fail(KN_EXIT_FAILURE, path, NULL, "out of memory");
-    fd = mkostemp(temporary, O_CLOEXEC);
-    if (fd < 0) {
-        status = fail_file(path, "cannot make a temporary file beside it");
-        goto out;
-    }
-    ok = write_all(fd, text);
-    ok = close(fd) == 0 && ok;
-    if (!ok || rename(temporary, path) != 0) {
-        status = fail_file(path, "cannot write");
-        (void)unlink(temporary);
-        goto out;
-    }
-    if (!sync_directory_of(path))
-        status = fail_file(path, "written, but its directory cannot be synchronised");
-out:
-    free(temporary);
-    return status;
+    return prov_file_replace(path, text, &what) ? KN_EXIT_OK : fail_file(path, what);
 }
 
 const char *kn_cmd_absolute(const char *path, char *buffer)

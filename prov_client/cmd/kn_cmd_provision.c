@@ -116,7 +116,7 @@ static kn_exit report_success(const kn_cmd_args *args, const kn_prov_result *res
     return status;
 }
 
-static kn_exit register_device(const kn_cmd_args *args, unsigned timeout_s, const char *payload)
+static kn_exit register_device(const kn_cmd_args *args, unsigned timeout_s, unsigned spread_s, const char *payload)
 {
     kn_cmd_proxy proxy = {.user = NULL};
     kn_prov_request request = {
@@ -127,6 +127,8 @@ static kn_exit register_device(const kn_cmd_args *args, unsigned timeout_s, cons
         .ca_file = args->value[KN_OPT_CA],
         .registration_id = args->value[KN_OPT_REGISTRATION_ID],
         .payload = payload,
+        .retry_file = args->value[KN_OPT_RETRY_STATE],
+        .spread_ms = spread_s * 1000,
         .timeout_ms = timeout_s * 1000,
         .on_status = print_status,
         .on_trace = args->value[KN_OPT_VERBOSE] ? kn_cmd_print_trace : NULL,
@@ -144,6 +146,8 @@ static kn_exit register_device(const kn_cmd_args *args, unsigned timeout_s, cons
     request.proxy_password = proxy.password;
     code = kn_prov_register(&request, &result);
     kn_cmd_proxy_clear(&proxy);
+    if (result.warning)
+        (void)fprintf(stderr, "keynym provision: warning: %s\n", result.warning);
     status = code ? report_failure(args, &result) : report_success(args, &result);
     kn_prov_result_clear(&result);
     hsm_client_x509_deinit();
@@ -153,7 +157,7 @@ static kn_exit register_device(const kn_cmd_args *args, unsigned timeout_s, cons
 
 static kn_exit run(const kn_cmd_args *args)
 {
-    unsigned timeout_s = KN_PROV_DEFAULT_TIMEOUT_MS / 1000;
+    unsigned timeout_s = KN_PROV_DEFAULT_TIMEOUT_MS / 1000, spread_s = 0;
     char *payload = NULL;
     kn_exit status;
 
@@ -161,14 +165,15 @@ static kn_exit run(const kn_cmd_args *args)
         return status;
     if ((status = kn_cmd_refuse_pin(args, KN_OPT_KEY)) || (status = kn_cmd_refuse_pin(args, KN_OPT_CERT)))
         return status;
-    if ((status = kn_cmd_number(args, KN_OPT_TIMEOUT, 1, 86400, &timeout_s)))
+    if ((status = kn_cmd_number(args, KN_OPT_TIMEOUT, 1, 86400, &timeout_s)) ||
+        (status = kn_cmd_number(args, KN_OPT_SPREAD, 0, 86400, &spread_s)))
         return status;
     if (args->value[KN_OPT_PAYLOAD] &&
         (status = kn_cmd_read_text(args->value[KN_OPT_PAYLOAD], KN_PROV_PAYLOAD_MAX, &payload)))
         return status;
     status = kn_cmd_set_identity(args, WHAT);
     if (status == KN_EXIT_OK)
-        status = register_device(args, timeout_s, payload);
+        status = register_device(args, timeout_s, spread_s, payload);
     free(payload);
     return status;
 }
@@ -176,9 +181,10 @@ static kn_exit run(const kn_cmd_args *args)
 static const kn_opt options[] = {
     KN_OPT_ID_SCOPE, KN_OPT_ENDPOINT,   KN_OPT_TRANSPORT, KN_OPT_ATTESTATION,
     KN_OPT_PROXY,    KN_OPT_PROXY_AUTH, KN_OPT_CA,        KN_OPT_KEY,
-    KN_OPT_CERT,     KN_OPT_PIN_SOURCE, KN_OPT_MODULE,    KN_OPT_TPM, KN_OPT_REGISTRATION_ID,
-    KN_OPT_PAYLOAD,  KN_OPT_TIMEOUT,    KN_OPT_OUTPUT,    KN_OPT_JSON,
-    KN_OPT_QUIET,    KN_OPT_VERBOSE,    KN_OPT_COUNT,
+    KN_OPT_CERT,     KN_OPT_PIN_SOURCE, KN_OPT_MODULE,    KN_OPT_TPM,
+    KN_OPT_REGISTRATION_ID, KN_OPT_PAYLOAD, KN_OPT_TIMEOUT, KN_OPT_RETRY_STATE,
+    KN_OPT_SPREAD,   KN_OPT_OUTPUT,     KN_OPT_JSON,      KN_OPT_QUIET,
+    KN_OPT_VERBOSE,  KN_OPT_COUNT,
 };
 
 const kn_cmd kn_cmd_provision = {

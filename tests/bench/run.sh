@@ -112,6 +112,8 @@ all() {
   "$build/tests/bench_sign" copy "$rounds" || echo x >>"$failures"
   heading "64 threads over a token that takes 2 ms"
   "$build/tests/bench_sign" slow $(((rounds + 1) / 2)) || echo x >>"$failures"
+  heading "A registration of the client, beside its TLS handshake"
+  "$build/tests/bench_registration" $(((rounds + 1) / 2)) 2>/dev/null | grep '^|' || echo x >>"$failures"
   heading "Instructions"
   if ! command -v valgrind >/dev/null; then
     printf '| instructions | skipped: valgrind is not installed | - |\n'

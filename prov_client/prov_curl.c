@@ -166,11 +166,12 @@ static kn_prov_code fail_to_connect(const prov_curl *curl, CURLcode result, prov
 {
     const prov_endpoint *endpoint = curl->config->endpoint;
     kn_prov_code code = KN_PROV_E_TLS;
-    long verify = X509_V_OK, os_error = 0;
+    long verify = X509_V_OK, os_error = 0, proxy_status = 0;
 
-    /* OpenSSL verifies the chain in the handshake, libcurl compares the name after it. */
+    /* OpenSSL verifies the chain in the handshake (or after it, from curl 8.17 on), libcurl compares the name after that. */
     (void)curl_easy_getinfo(curl->handle, CURLINFO_SSL_VERIFYRESULT, &verify);
-    if (result == CURLE_PEER_FAILED_VERIFICATION && !curl->handshake_done)
+    const bool chain_refused = verify != X509_V_OK && verify != X509_V_ERR_UNSPECIFIED; /* the latter is libcurl's for a name */
+    if (result == CURLE_PEER_FAILED_VERIFICATION && (!curl->handshake_done || chain_refused))
         return prov_fail(error, KN_PROV_E_SERVER_UNTRUSTED, "%s:%u: %s (X509 error %ld; roots: %.200s)",
                          endpoint->host, endpoint->port, X509_verify_cert_error_string(verify), verify,
                          curl->config->ca_file ? curl->config->ca_file : "the system store");
@@ -178,6 +179,10 @@ static kn_prov_code fail_to_connect(const prov_curl *curl, CURLcode result, prov
         if (curl_rows[i].result == result)
             code = curl_rows[i].code;
     }
+    /* the proxy's refusal: CURLE_RECV_ERROR once, CURLE_COULDNT_CONNECT from curl 8.17 on */
+    (void)curl_easy_getinfo(curl->handle, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
+    if (code == KN_PROV_E_UNREACHABLE && proxy_status >= 300)
+        code = KN_PROV_E_PROXY;
     if (code == KN_PROV_E_TIMEOUT)
         return prov_fail(error, code, "no connection with %s:%u within %u.%03u s: %s", endpoint->host,
                          endpoint->port, curl->deadline->limit_ms / 1000, curl->deadline->limit_ms % 1000,

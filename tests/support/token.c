@@ -29,8 +29,8 @@ static void stop(const char *what)
 
 static char *static_buffer(void)
 {
-    static char buffers[8][512];
-    static unsigned next;
+    static _Thread_local char buffers[8][512];
+    static _Thread_local unsigned next;
     return buffers[next++ % 8];
 }
 

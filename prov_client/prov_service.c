@@ -1,5 +1,6 @@
 #include "prov_service.h"
 
+#include "prov_base64.h"
 #include "prov_json.h"
 #include "prov_response.h"
 #include "prov_sas.h"
@@ -33,28 +34,17 @@ struct prov_service {
 
 /* ---- keys in base64 ---- */
 
-/* Strict: no white space, no more than there is room for. */
 static bool decode_key(const char *text, size_t size, unsigned char ret_key[PROV_KEY_MAX], size_t *ret_bytes)
 {
-    unsigned char decoded[PROV_KEY_MAX + 3];
-    char copy[4 * (PROV_KEY_MAX / 3) + 1];
-    size_t padding = size && text[size - 1] == '=' ? (size > 1 && text[size - 2] == '=' ? 2U : 1U) : 0U;
-    int bytes = -1;
+    char copy[4 * ((PROV_KEY_MAX + 2) / 3) + 1];
     bool good;
 
-    if (size && size % 4 == 0 && size < sizeof copy &&
-        strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") >= size - padding) {
-        memcpy(copy, text, size);
-        copy[size] = '\0';
-        bytes = EVP_DecodeBlock(decoded, (unsigned char *)copy, (int)size);
-        OPENSSL_cleanse(copy, sizeof copy);
-    }
-    good = bytes > (int)padding && (size_t)bytes - padding <= PROV_KEY_MAX;
-    if (good) {
-        *ret_bytes = (size_t)bytes - padding;
-        memcpy(ret_key, decoded, *ret_bytes);
-    }
-    OPENSSL_cleanse(decoded, sizeof decoded);
+    if (size >= sizeof copy)
+        return false;
+    memcpy(copy, text, size);
+    copy[size] = '\0';
+    good = prov_base64_decode(copy, ret_key, PROV_KEY_MAX, ret_bytes);
+    OPENSSL_cleanse(copy, sizeof copy);
     return good;
 }
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Runs the test programs of a build under valgrind: no invalid access, no definite leak. valgrind.sh BUILD [REGEX]
 # Left out: programs that start themselves again, dump core, search their own memory or run for long; the sanitizers' lanes
-# have them. test_tpm2_attest: its child leaves the connection of its parent alone, which valgrind calls a leak.
+# have them.
 set -euo pipefail
 build=${1:?BUILD is missing} regex=${2:-.}
 suppressions=$(cd "$(dirname "$0")" && pwd)/support/valgrind.supp
-left_out='^test_(fault_(claims|matrix|process|sessions|threads)|hsm_.*|kn_log|ossl_(crypt|generate|kinds|process)|p11_pin_memory|p11_process|prov_client_(command|many)|tpm2_attest)$'
+left_out='^test_(fault_(claims|matrix|process|sessions|threads)|hsm_.*|kn_log|ossl_(crypt|generate|kinds|process)|p11_pin_memory|p11_process|prov_client_(command|many))$'
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 one() {

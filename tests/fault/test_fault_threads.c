@@ -75,8 +75,9 @@ static void *generate_and_delete(void *arg)
         (void)snprintf(label, sizeof label, "made-%u-%d", o->number, i);
         (void)snprintf(uri, sizeof uri, "pkcs11:token=fault;object=%s", label);
         kn_err err = kn_key_generate(o->ctx, uri, kn_alg_by_name("EC:P-256"), &key);
-        /* SoftHSM 2.6.1 answers CKR_GENERAL_ERROR now and then while another thread deletes; nothing of the key is left then */
-        for (int again = 0; again < 5 && err.code == KN_E_TOKEN_FAILED; again++)
+        /* SoftHSM 2.6.1 alone, in a loop of bare PKCS#11 calls, failed 56 of 3840 generations with CKR_GENERAL_ERROR or
+         * CKR_FUNCTION_FAILED while other sessions searched, and read one key back as not sensitive, which custody refuses */
+        for (int again = 0; again < 5 && (err.code == KN_E_TOKEN_FAILED || err.code == KN_E_CUSTODY); again++)
             err = kn_key_generate(o->ctx, uri, kn_alg_by_name("EC:P-256"), &key);
         if (!kn_failed(err))
             err = kn_key_sign(key, &kn_sign_ecdsa, digest, sizeof digest, signature, &length);

@@ -11,7 +11,7 @@ struct prov_http {
     prov_curl curl;
     const prov_endpoint *endpoint;
     prov_http_answer answer; /* while it arrives */
-    bool too_large, out_of_memory;
+    bool too_large, header_too_large, out_of_memory;
 };
 
 uint32_t prov_http_seconds(const char *text, size_t size)
@@ -49,15 +49,19 @@ static const char *value_of(const char *line, size_t size, const char *name, siz
     return line;
 }
 
-static void keep(const char *line, size_t size, const char *name, char *ret_text)
+/* False when the value has no room: a page's continuation that was lost would look like the last page. */
+static bool keep(const char *line, size_t size, const char *name, char *ret_text)
 {
     size_t length;
     const char *value = value_of(line, size, name, &length);
 
-    if (value && length < PROV_HTTP_HEADER_MAX) {
-        memcpy(ret_text, value, length);
-        ret_text[length] = '\0';
-    }
+    if (!value)
+        return true;
+    if (length >= PROV_HTTP_HEADER_MAX)
+        return false;
+    memcpy(ret_text, value, length);
+    ret_text[length] = '\0';
+    return true;
 }
 
 static size_t on_header(char *line, size_t size, size_t count, void *context)
@@ -73,8 +77,11 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
     }
     if (value)
         http->answer.retry_after_s = prov_http_seconds(value, length);
-    keep(line, total, "ETag", http->answer.etag);
-    keep(line, total, "x-ms-continuation", http->answer.continuation);
+    if (!keep(line, total, "ETag", http->answer.etag) ||
+        !keep(line, total, "x-ms-continuation", http->answer.continuation)) {
+        http->header_too_large = true;
+        return 0;
+    }
     return total;
 }
 
@@ -172,7 +179,7 @@ kn_prov_code prov_http_exchange(prov_http *http, const prov_http_request *reques
     long status = 0;
 
     http->answer = (prov_http_answer){.status = 0};
-    http->too_large = http->out_of_memory = false;
+    http->too_large = http->header_too_large = http->out_of_memory = false;
     if ((request->headers[0] && !headers) || !set_request(http, request, headers))
         code = prov_fail(error, KN_PROV_E_ARGUMENT, "the request cannot be made: %s", deadline->step);
     if (code == KN_PROV_OK)
@@ -181,6 +188,8 @@ kn_prov_code prov_http_exchange(prov_http *http, const prov_http_request *reques
     curl_slist_free_all(headers);
     if (http->too_large)
         code = prov_fail(error, KN_PROV_E_RESPONSE, "an answer of more than %u bytes", PROV_HTTP_BODY_MAX);
+    if (http->header_too_large)
+        code = prov_fail(error, KN_PROV_E_RESPONSE, "a header field of %u bytes or more", PROV_HTTP_HEADER_MAX);
     if (http->out_of_memory)
         code = prov_fail(error, KN_PROV_E_MEMORY, "no memory for the answer");
     (void)curl_easy_getinfo(http->curl.handle, CURLINFO_RESPONSE_CODE, &status);

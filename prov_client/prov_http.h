@@ -12,7 +12,7 @@
 
 #define PROV_HTTP_BODY_MAX    (1024U * 1024U) /* bytes of an answer */
 #define PROV_HTTP_HEADERS_MAX 12U
-#define PROV_HTTP_HEADER_MAX  512U /* bytes of a header field that is kept */
+#define PROV_HTTP_HEADER_MAX  2048U /* bytes of a header field that is kept; a longer one is an error */
 
 typedef struct prov_http prov_http;
 

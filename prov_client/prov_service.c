@@ -233,7 +233,7 @@ static kn_prov_code refusal(const prov_http_answer *answer, prov_error *error)
     return code;
 }
 
-/* 429 and 5xx are asked again, after what the service wants or a pause that doubles, while there is time. */
+/* 429, and 5xx of a GET, are asked again, after what the service wants or a pause that doubles, while there is time. */
 static kn_prov_code ask_until_answered(prov_service *s, const prov_service_request *request, prov_http_answer *answer,
                                        prov_error *error)
 {
@@ -242,7 +242,9 @@ static kn_prov_code ask_until_answered(prov_service *s, const prov_service_reque
     for (;;) {
         kn_prov_code code = exchange(s, request, answer, error);
 
-        if (code || (answer->status != 429 && answer->status < 500))
+        /* 429 was not begun; after a 5xx it may have been done, so only a question is asked again */
+        bool again = answer->status == 429 || (answer->status >= 500 && strcmp(request->method, "GET") == 0);
+        if (code || !again)
             return code;
         uint32_t wait_ms = answer->retry_after_s ? answer->retry_after_s * 1000 : pause_ms;
         if (s->limits.end_ms - prov_now_ms() <= (int64_t)wait_ms)

@@ -3,7 +3,8 @@
  * Units: seconds, bytes. Ownership: the configuration is borrowed until prov_service_close(); an answer's body is released
  *   with prov_service_answer_clear(). Errors: as a kn_prov_code, the detail with the service's own words, error code and
  *   tracking id: KN_PROV_E_UNAUTHORIZED (401, 403), KN_PROV_E_NOT_ENROLLED (404), KN_PROV_E_REFUSED (other 4xx),
- *   KN_PROV_E_THROTTLED (429) and KN_PROV_E_SERVICE (5xx) after as many tries as the time allows.
+ *   KN_PROV_E_THROTTLED (429) after as many tries as the time allows, KN_PROV_E_SERVICE (5xx) likewise, but after one try
+ *   where it might have been done.
  * Threads: one service, one thread. Spec: DPS service API 2021-10-01; SAS tokens as in prov_sas.h with the policy's name.
  *
  * The key of the connection string stays in memory that is wiped, and appears nowhere else.

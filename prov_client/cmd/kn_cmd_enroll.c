@@ -1,6 +1,7 @@
 /* keynym enroll: the enrollments of a provisioning service, as a factory manages them. */
 #include "kn_cmd_enroll.h"
 
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -327,6 +328,7 @@ static kn_exit run_device_key(const kn_cmd_args *args)
         status = kn_cmd_fail(KN_EXIT_FAILURE, args->path, NULL, "out of memory");
     if (status == KN_EXIT_OK)
         status = kn_cmd_write_text(args->value[KN_OPT_OUTPUT], text);
+    OPENSSL_cleanse(key, sizeof key);
     kn_cmd_wipe(&text);
     kn_cmd_wipe(&group);
     return status;

@@ -188,4 +188,19 @@ run_enroll 0 list
 "$dps" fault add --dir "$work/dps" --kind throttle --step service --retry-after 200 >/dev/null
 name="throttled for longer" && refuse 4 'status 429' list --timeout 5
 "$dps" fault clear --dir "$work/dps" >/dev/null
+# ---- a write that may have been done is not sent again; a question is ----
+name="5xx"
+"$dps" fault add --dir "$work/dps" --kind error --step service --status 503 --retry-after 1 --count 1 >/dev/null
+refuse 4 'status 503' create once --symmetric-key --timeout 20
+run_enroll 0 create once --symmetric-key
+"$dps" fault clear --dir "$work/dps" >/dev/null
+"$dps" fault add --dir "$work/dps" --kind error --step service --status 503 --retry-after 1 --count 1 >/dev/null
+run_enroll 0 get once
+"$dps" fault clear --dir "$work/dps" >/dev/null
+name="pages"
+for i in $(seq 130); do printf '%s{"registrationId":"page-%s","attestation":{"type":"symmetricKey"}}' "$([ "$i" = 1 ] || echo ,)" "$i"; done |
+  sed 's/^/[/; s/$/]/' >"$work/pages.json"
+run_enroll 0 bulk --mode create "$work/pages.json" --quiet
+run_enroll 0 list
+[ "$(grep -c '^page-' "$work/out")" = 130 ] || fail "$name: not all 130"
 echo "keynym enroll does what it says"

@@ -14,7 +14,7 @@ KN_ERR_ROW(ALIAS_SECRET, "the alias would hold a PIN", "remove pin-value; name a
 KN_ERR_ROW(URI_MALFORMED, "the key URI is malformed", "compare it with docs/alias-format.md (RFC 7512)")
 KN_ERR_ROW(URI_ATTRIBUTE, "the key URI has an attribute that is not known",
            "correct its spelling; docs/alias-format.md lists the attributes")
-KN_ERR_ROW(URI_SCHEME, "no backend serves this kind of URI", "use a pkcs11: URI")
+KN_ERR_ROW(URI_SCHEME, "no backend serves this kind of URI", "use a pkcs11: or tpm2: URI")
 
 /* modules and tokens */
 KN_ERR_ROW(MODULE_LOAD, "the PKCS#11 module cannot be loaded",

@@ -231,6 +231,7 @@ static const OSSL_ALGORITHM ciphers[] = {
 
 static const OSSL_ALGORITHM stores[] = {
     {"pkcs11", KN_OSSL_PROPERTIES, kn_ossl_store, "Keynym PKCS#11 URIs"},
+    {"tpm2", KN_OSSL_PROPERTIES, kn_ossl_store, "Keynym TPM URIs"},
     {NULL, NULL, NULL, NULL},
 };
 

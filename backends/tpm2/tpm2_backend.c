@@ -1,23 +1,161 @@
 #include "tpm2_backend.h"
 
+#include "kn_pin.h"
 #include "tpm2_attest.h"
+#include "tpm2_key.h"
 
-/* Connections belong to the process: a context has nothing of its own. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Connections belong to the process: a context has only what its configuration says. */
 static kn_err state_new(const kn_config *config, void **ret_state)
 {
-    (void)config;
-    *ret_state = NULL;
+    tpm2_state *state = calloc(1, sizeof *state);
+    if (state && config->pin_source)
+        state->pin_source = strdup(config->pin_source);
+    if (!state || (config->pin_source && !state->pin_source)) {
+        free(state);
+        return kn_fail(KN_E_NO_MEMORY, "a TPM's configuration");
+    }
+    *ret_state = state;
     return kn_success();
 }
 
-static void state_free(void *state)
+static void state_free(void *arg)
 {
-    (void)state;
+    tpm2_state *state = arg;
+    free(state->pin_source);
+    free(state);
+}
+
+static kn_err uri_check(const char *text)
+{
+    tpm2_key_uri uri;
+    kn_err err = tpm2_key_uri_parse(text, &uri);
+    if (!kn_failed(err))
+        tpm2_key_uri_clear(&uri);
+    return err;
+}
+
+static kn_err uri_complete(void *arg, const char *uri, char **ret_uri)
+{
+    const tpm2_state *state = arg;
+    tpm2_key_uri parsed;
+    kn_err err = tpm2_key_uri_parse(uri, &parsed);
+    if (kn_failed(err))
+        return err;
+    bool add = state->pin_source && !parsed.pin_source && parsed.handle && kn_pin_is_source(state->pin_source) &&
+               !strpbrk(state->pin_source, ";%");
+    tpm2_key_uri_clear(&parsed);
+    size_t size = strlen(uri) + sizeof ";pin-source=" + (add ? strlen(state->pin_source) : 0);
+    char *made = malloc(size);
+    if (!made)
+        return kn_fail(KN_E_NO_MEMORY, "a URI");
+    (void)snprintf(made, size, "%s%s%s", uri, add ? ";pin-source=" : "", add ? state->pin_source : "");
+    *ret_uri = made;
+    return kn_success();
+}
+
+/* Keys at handles have no labels. */
+static kn_err uri_with_label(const char *uri, const char *label, char **ret_uri)
+{
+    (void)uri, (void)label, (void)ret_uri;
+    return kn_fail(KN_E_NO_KEY, "keys in a TPM have handles and no labels");
+}
+
+/* ---- what this backend has not, by name ---- */
+
+static kn_err cannot(const char *what)
+{
+    return kn_fail(KN_E_TOKEN_CANNOT, "%s with a tpm2: URI; docs/tpm-keys.md says how it is done", what);
+}
+
+static kn_err key_generate(void *state, const char *uri, const kn_key_spec *spec, void **ret_key, kn_public *ret_public)
+{
+    (void)state, (void)uri, (void)spec, (void)ret_key, (void)ret_public;
+    return cannot("making a key");
+}
+
+/* The public key comes with the private one. */
+static kn_err public_find(void *state, const char *uri, kn_public *ret_public)
+{
+    (void)state, (void)uri, (void)ret_public;
+    return kn_fail(KN_E_NO_KEY, "a TPM keeps no public keys of their own");
+}
+
+static kn_err key_decrypt(void *key, const kn_decrypt_how *how, const uint8_t *data, size_t length, uint8_t *ret_plain,
+                          size_t *ret_length, bool *ret_good)
+{
+    (void)key, (void)how, (void)data, (void)length, (void)ret_plain, (void)ret_length, (void)ret_good;
+    return cannot("decryption");
+}
+
+static kn_err key_derive(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length, unsigned *ret_binding)
+{
+    (void)key, (void)point, (void)length, (void)ret_secret, (void)ret_length, (void)ret_binding;
+    return cannot("key agreement");
+}
+
+static kn_err cert_read_chain(void *state, const char *uri, kn_certs *ret_certs)
+{
+    (void)state, (void)uri, (void)ret_certs;
+    return kn_fail(KN_E_NO_CERTIFICATE, "a TPM keeps no certificates here: name a file");
+}
+
+static kn_err cert_write_chain(void *state, const char *uri, const kn_certs *certs)
+{
+    (void)state, (void)uri, (void)certs;
+    return cannot("keeping certificates");
+}
+
+static kn_err cert_search(void *state, const char *uri, const kn_cert_query *query, kn_cert_list *ret_list)
+{
+    (void)state, (void)uri, (void)query;
+    *ret_list = (kn_cert_list){.count = 0};
+    return kn_success();
+}
+
+static kn_err token_init(void *state, const char *uri, const kn_secret *so_pin, const kn_secret *pin)
+{
+    (void)state, (void)uri, (void)so_pin, (void)pin;
+    return cannot("initialising");
+}
+
+static kn_err token_wants_pin(void *state, const char *uri, bool unprompted, bool *ret_wants, char ret_label[33])
+{
+    (void)state, (void)uri, (void)unprompted, (void)ret_label;
+    *ret_wants = false; /* nobody is asked: authorizations are of keys, and come from sources */
+    return kn_success();
+}
+
+static kn_err token_login(void *state, const char *uri, const kn_secret *pin)
+{
+    (void)state, (void)uri, (void)pin;
+    return cannot("logging in");
 }
 
 const kn_backend kn_tpm2_backend = {
     .scheme = "tpm2",
+    .uri_check = uri_check,
+    .uri_complete = uri_complete,
+    .uri_with_label = uri_with_label,
     .state_new = state_new,
     .state_free = state_free,
+    .key_open = tpm2_key_open,
+    .key_generate = key_generate,
+    .key_free = tpm2_key_free,
+    .public_find = public_find,
+    .key_sign = tpm2_key_sign,
+    .key_decrypt = key_decrypt,
+    .key_derive = key_derive,
+    .key_inspect = tpm2_key_inspect,
+    .cert_read_chain = cert_read_chain,
+    .cert_write_chain = cert_write_chain,
+    .cert_search = cert_search,
+    .token_init = token_init,
+    .token_wants_pin = token_wants_pin,
+    .token_login = token_login,
+    .token_objects = tpm2_key_list,
     .attest = &tpm2_attest_functions,
 };

@@ -1,4 +1,4 @@
-/* The native TPM backend: its row of kn_backends.c. It attests; keys in a TPM are used through tpm2-pkcs11.
+/* The native TPM backend: its row of kn_backends.c. It attests, and signs with keys at persistent handles.
  *
  * Units, ownership, errors, threads: as in kn_backend.h.
  */

@@ -120,6 +120,7 @@ static kn_err connect(entry *e)
         return kn_fail(KN_E_NO_TPM, "TCTI %s, Esys_Initialize: 0x%x", e->tcti_name, (unsigned)rc);
     }
     e->owner = getpid();
+    e->conn.generation++;
     return kn_success();
 }
 
@@ -167,4 +168,15 @@ kn_err tpm2_conn_run(const char *tcti, kn_err (*operation)(tpm2_conn *conn, void
     }
     (void)pthread_mutex_unlock(&e->lock);
     return kn_failed(err) ? kn_fail_within(err, "TPM %s", e->tcti_name) : err;
+}
+
+void tpm2_conn_forget(const char *tcti, unsigned generation, ESYS_TR object)
+{
+    entry *e = NULL;
+    if (kn_proc_exiting() || kn_failed(find(tcti, &e)))
+        return;
+    (void)pthread_mutex_lock(&e->lock);
+    if (e->conn.esys && e->owner == getpid() && e->conn.generation == generation)
+        (void)e->conn.api->Esys_TR_Close(e->conn.esys, &object);
+    (void)pthread_mutex_unlock(&e->lock);
 }

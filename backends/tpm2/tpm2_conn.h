@@ -21,11 +21,15 @@
 typedef struct tpm2_conn {
     const tpm2_api *api;
     ESYS_CONTEXT *esys;
+    unsigned generation; /* grows with each connection: objects of ESYS are good in their own only; never 0 */
 } tpm2_conn;
 
 /* Runs @operation on the TPM that @tcti names; NULL: the environment's KEYNYM_TCTI, or the kernel's resource manager. When the
  * connection turns out to be dead, it is opened anew and @operation called once more: it must begin from its start. */
 KN_MUST_CHECK kn_err tpm2_conn_run(const char *tcti, kn_err (*operation)(tpm2_conn *conn, void *arg), void *arg);
+
+/* Closes @object of ESYS when the connection of @generation is still open. */
+void tpm2_conn_forget(const char *tcti, unsigned generation, ESYS_TR object);
 
 /* @call made @rc. KN_OK for success. */
 KN_MUST_CHECK kn_err tpm2_fail(TSS2_RC rc, const char *call);

@@ -1,79 +1,27 @@
 /* The TPM backend's attestation on swtpm: commands counted, each of them failing once, the TPM restarted, busy and gone; after
  * each, no slot is taken, and the TPM signs with the old identity key or with the new one. */
 #include "support/kn_check.h"
+#include "support/swtpm.h"
 
 #include "kn_attest.h"
 #include "tpm2/tpm2_conn.h"
 
 #include "dps_tpm.h"
 
-#include <dlfcn.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define KEY_BYTES 32
 
-static char dir[] = "/tmp/kn-tpm2-XXXXXX";
-static char tcti[300], uri[340];
-static pid_t tpm_pid;
+static char uri[340];
 static kn_ctx *ctx;
 static kn_attest *attest;
 static dps_tpm_public ek, srk;
-static unsigned *count, *fail_at, *fail_times;
-static uint32_t *codes, *answer;
-
-static void start_tpm(void)
-{
-    char state[64], server[96], control[96], path[64];
-    struct stat found;
-    (void)snprintf(path, sizeof path, "%s/s", dir);
-    (void)snprintf(state, sizeof state, "dir=%s", dir);
-    (void)snprintf(server, sizeof server, "type=unixio,path=%s", path);
-    (void)snprintf(control, sizeof control, "type=unixio,path=%s.ctrl", path);
-    (void)unlink(path);
-    tpm_pid = fork();
-    if (tpm_pid == 0) { /* it tells of each connection */
-        (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* nor is it left when the test dies */
-        if (!freopen("/dev/null", "w", stderr) || !freopen("/dev/null", "w", stdout))
-            _exit(126);
-        (void)execlp("swtpm", "swtpm", "socket", "--tpm2", "--tpmstate", state, "--server", server, "--ctrl", control, "--flags",
-                     "not-need-init,startup-clear", (char *)NULL);
-        _exit(127);
-    }
-    assert_true(tpm_pid > 0);
-    for (int i = 0; i < 2000 && stat(path, &found) != 0; i++)
-        (void)usleep(10000);
-    assert_int_equal(stat(path, &found), 0);
-}
-
-static void stop_tpm(void)
-{
-    assert_int_equal(kill(tpm_pid, SIGTERM), 0);
-    assert_int_equal(waitpid(tpm_pid, NULL, 0), tpm_pid);
-}
-
-static void find(const char *name, void *ret_pointer)
-{
-    void *shim = dlopen(TCTI_SHIM, RTLD_NOW), *symbol = shim ? dlsym(shim, name) : NULL;
-    assert_non_null(symbol);
-    memcpy(ret_pointer, &symbol, sizeof symbol);
-}
-
-static void arm(unsigned at, unsigned times, uint32_t rc)
-{
-    *count = 0;
-    *fail_at = at;
-    *fail_times = times;
-    *answer = rc;
-}
 
 static void read_public(kn_err (*read)(kn_attest *, uint8_t **, size_t *), dps_tpm_public *ret_public)
 {
@@ -88,19 +36,11 @@ static void read_public(kn_err (*read)(kn_attest *, uint8_t **, size_t *), dps_t
 static int set_up(void **state)
 {
     (void)state;
-    (void)setenv("TSS2_LOG", "all+NONE", 1);
-    assert_non_null(mkdtemp(dir));
-    (void)snprintf(tcti, sizeof tcti, "%s:swtpm:path=%s/s", TCTI_SHIM, dir);
-    (void)snprintf(uri, sizeof uri, "tpm2:tcti=%s", tcti);
-    find("tcti_shim_count", &count);
-    find("tcti_shim_codes", &codes);
-    find("tcti_shim_fail_at", &fail_at);
-    find("tcti_shim_fail_times", &fail_times);
-    find("tcti_shim_rc", &answer);
-    start_tpm();
+    swtpm_set_up();
+    (void)snprintf(uri, sizeof uri, "tpm2:tcti=%s", swtpm_tcti);
     assert_ok(kn_ctx_new(NULL, &ctx));
     assert_ok(kn_attest_open(ctx, uri, &attest));
-    assert_int_equal(*count, 0); /* nothing is asked of the TPM before it is used */
+    assert_int_equal(*swtpm_count, 0); /* nothing is asked of the TPM before it is used */
     read_public(kn_attest_endorsement_key, &ek);
     read_public(kn_attest_storage_root_key, &srk);
     return 0;
@@ -108,35 +48,11 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    char command[64];
     (void)state;
     kn_attest_free(&attest);
     kn_ctx_unref(&ctx);
-    stop_tpm();
-    (void)snprintf(command, sizeof command, "rm -rf %s", dir);
-    return system(command);
-}
-
-static kn_err count_handles(tpm2_conn *conn, void *arg)
-{
-    static const UINT32 first[] = {0x80000000u, 0x02000000u} /* transient objects, loaded sessions */;
-    kn_err err = kn_success();
-    for (size_t i = 0; i < COUNT_OF(first) && !kn_failed(err); i++) {
-        TPMS_CAPABILITY_DATA *data = NULL;
-        TPMI_YES_NO more;
-        TPM2_CALL(err, conn, Esys_GetCapability, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_HANDLES, first[i], 8, &more, &data);
-        if (!kn_failed(err))
-            *(unsigned *)arg += data->data.handles.count;
-        conn->api->Esys_Free(data);
-    }
-    return err;
-}
-
-static void check_clean(void)
-{
-    unsigned taken = 0;
-    assert_ok(tpm2_conn_run(tcti, count_handles, &taken));
-    assert_int_equal(taken, 0);
+    swtpm_tear_down();
+    return 0;
 }
 
 static kn_err take_key(const uint8_t key[KEY_BYTES], size_t changed_at)
@@ -173,7 +89,7 @@ static void test_no_key(void **state)
     uint8_t mac[KN_ATTEST_BYTES];
     (void)state;
     assert_error(KN_E_NO_IDENTITY, kn_attest_sign(attest, (const uint8_t *)"a", 1, mac));
-    check_clean();
+    swtpm_check_clean();
 }
 
 static void test_commands(void **state)
@@ -183,22 +99,22 @@ static void test_commands(void **state)
     dps_tpm_public again;
     (void)state;
     fill(key, 1);
-    arm(0, 0, 0);
+    swtpm_arm(0, 0, 0);
     read_public(kn_attest_endorsement_key, &again);
-    assert_int_equal(*count, 3);
-    arm(0, 0, 0);
+    assert_int_equal(*swtpm_count, 3);
+    swtpm_arm(0, 0, 0);
     assert_ok(take_key(key, SIZE_MAX));
-    assert_int_equal(*count, 13);
+    assert_int_equal(*swtpm_count, 13);
     fill(key, 2);
-    arm(0, 0, 0);
+    swtpm_arm(0, 0, 0);
     assert_ok(take_key(key, SIZE_MAX));
-    assert_int_equal(*count, 18); /* the old key is there until the new one is kept */
+    assert_int_equal(*swtpm_count, 18); /* the old key is there until the new one is kept */
     for (size_t i = 0; i < COUNT_OF(lengths); i++) {
-        arm(0, 0, 0);
+        swtpm_arm(0, 0, 0);
         assert_true(signs_with(key, lengths[i]));
-        assert_int_equal(*count, lengths[i] <= 1024 ? 3 : 4 + (lengths[i] - 1) / 1024);
+        assert_int_equal(*swtpm_count, lengths[i] <= 1024 ? 3 : 4 + (lengths[i] - 1) / 1024);
     }
-    check_clean();
+    swtpm_check_clean();
 }
 
 /* Each command of an activation fails once, in three ways: nothing is left, and there is always a key that signs. */
@@ -212,28 +128,28 @@ static void test_each_command_fails(void **state)
         for (unsigned n = 1; n <= 18; n++) {
             fill(old_key, 2 * n);
             fill(new_key, 2 * n + 1);
-            arm(0, 0, 0);
+            swtpm_arm(0, 0, 0);
             assert_ok(take_key(old_key, SIZE_MAX));
-            arm(n, 1, ways[way]);
+            swtpm_arm(n, 1, ways[way]);
             kn_err err = take_key(new_key, SIZE_MAX);
-            uint32_t code = codes[n - 1];
-            arm(0, 0, 0);
+            uint32_t code = swtpm_codes[n - 1];
+            swtpm_arm(0, 0, 0);
             failed += kn_failed(err);
             bool is_old = signs_with(old_key, 64), is_new = signs_with(new_key, 64);
             assert_true(is_old || is_new);
             assert_true(kn_failed(err) || is_new);
             if (code != TPM2_CC_FlushContext) { /* which nobody else can do for us */
-                check_clean();
+                swtpm_check_clean();
             } else {
-                stop_tpm();
-                start_tpm();
+                swtpm_stop();
+                swtpm_start();
             }
         }
     assert_int_equal(failed, COUNT_OF(ways) * 16); /* all but the two FlushContext */
     fill(new_key, 99);
     assert_ok(take_key(new_key, SIZE_MAX));
     assert_true(signs_with(new_key, 64));
-    check_clean();
+    swtpm_check_clean();
 }
 
 static void test_changed_blobs(void **state)
@@ -247,7 +163,7 @@ static void test_changed_blobs(void **state)
         assert_error(KN_E_TPM_BLOB, take_key(other, at));
         assert_true(signs_with(key, 64));
     }
-    check_clean();
+    swtpm_check_clean();
 }
 
 /* RETRY, YIELDED and TESTING are waited for, more often than ESYS repeats; a dead connection is opened anew. */
@@ -259,27 +175,27 @@ static void test_busy_and_dead(void **state)
     fill(key, 7);
     assert_ok(take_key(key, SIZE_MAX));
     for (size_t i = 0; i < COUNT_OF(busy); i++) {
-        arm(3, 12, busy[i]);
+        swtpm_arm(3, 12, busy[i]);
         assert_true(signs_with(key, 64));
     }
     for (unsigned n = 1; n <= 3; n++) {
-        arm(n, 1, TSS2_TCTI_RC_IO_ERROR);
+        swtpm_arm(n, 1, TSS2_TCTI_RC_IO_ERROR);
         assert_true(signs_with(key, 64));
     }
-    arm(1, 100, TSS2_TCTI_RC_IO_ERROR);
+    swtpm_arm(1, 100, TSS2_TCTI_RC_IO_ERROR);
     assert_error(KN_E_NO_TPM, kn_attest_sign(attest, (const uint8_t *)"a", 1, mac));
-    arm(2, 1, TPM2_RC_LOCKOUT);
+    swtpm_arm(2, 1, TPM2_RC_LOCKOUT);
     assert_error(KN_E_TPM_LOCKOUT, kn_attest_sign(attest, (const uint8_t *)"a", 1, mac));
-    assert_int_equal(*count, 2); /* not tried again */
-    arm(3, 1, TPM2_RC_AUTH_FAIL | TPM2_RC_S | TPM2_RC_1);
+    assert_int_equal(*swtpm_count, 2); /* not tried again */
+    swtpm_arm(3, 1, TPM2_RC_AUTH_FAIL | TPM2_RC_S | TPM2_RC_1);
     assert_error(KN_E_TPM_AUTH, kn_attest_sign(attest, (const uint8_t *)"a", 1, mac));
-    assert_int_equal(*count, 3);
-    arm(0, 0, 0);
-    stop_tpm();
+    assert_int_equal(*swtpm_count, 3);
+    swtpm_arm(0, 0, 0);
+    swtpm_stop();
     assert_error(KN_E_NO_TPM, kn_attest_sign(attest, (const uint8_t *)"a", 1, mac));
-    start_tpm();
+    swtpm_start();
     assert_true(signs_with(key, 64));
-    check_clean();
+    swtpm_check_clean();
 }
 
 static void *sign_often(void *arg)
@@ -317,7 +233,7 @@ static void test_threads_and_fork(void **state)
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
     assert_true(signs_with(key, 64));
-    check_clean();
+    swtpm_check_clean();
 }
 
 int main(void)

@@ -1,0 +1,119 @@
+/* Authorizations of keys. A wrong one costs one of the TPM's few tries, for all of its users: it is sent once. */
+#include "tpm2_key.h"
+
+#include "kn_pin.h"
+
+#include <openssl/crypto.h>
+#include <string.h>
+
+typedef struct lockout {
+    UINT32 counter, max, interval_s;
+} lockout;
+
+static kn_err read_lockout(tpm2_conn *conn, lockout *ret_lockout)
+{
+    TPMI_YES_NO more = TPM2_NO;
+    TPMS_CAPABILITY_DATA *data = NULL;
+    kn_err err;
+    TPM2_CALL(err, conn, Esys_GetCapability, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_TPM_PROPERTIES,
+              TPM2_PT_LOCKOUT_COUNTER, 3, &more, &data);
+    *ret_lockout = (lockout){.counter = 0};
+    for (UINT32 i = 0; !kn_failed(err) && i < data->data.tpmProperties.count; i++) {
+        const TPMS_TAGGED_PROPERTY *p = &data->data.tpmProperties.tpmProperty[i];
+        if (p->property == TPM2_PT_LOCKOUT_COUNTER)
+            ret_lockout->counter = p->value;
+        else if (p->property == TPM2_PT_MAX_AUTH_FAIL)
+            ret_lockout->max = p->value;
+        else if (p->property == TPM2_PT_LOCKOUT_INTERVAL)
+            ret_lockout->interval_s = p->value;
+    }
+    conn->api->Esys_Free(data);
+    return err;
+}
+
+static kn_err in_lockout(const lockout *l)
+{
+    return kn_fail(KN_E_TPM_LOCKOUT, "%u of %u tries are spent; the TPM gives one back within %u s", l->counter, l->max, l->interval_s);
+}
+
+static bool was_refused(const tpm2_key *key, const kn_secret *auth)
+{
+    if (!auth)
+        return key->refused_empty;
+    return key->refused && kn_secret_length(key->refused) == kn_secret_length(auth) &&
+           CRYPTO_memcmp(kn_secret_data(key->refused), kn_secret_data(auth), kn_secret_length(auth)) == 0;
+}
+
+/* May an authorization be sent that was not taken before? */
+static kn_err may_try(tpm2_conn *conn, const tpm2_key *key, const kn_secret *auth)
+{
+    lockout l;
+    if (was_refused(key, auth))
+        return auth ? kn_fail(KN_E_PIN_INCORRECT, "the key at 0x%08x: this authorization was refused before and is not sent again",
+                              key->uri.handle)
+                    : kn_fail(KN_E_NO_PIN, "the key at 0x%08x has an authorization", key->uri.handle);
+    if (key->area.objectAttributes & TPMA_OBJECT_NODA)
+        return kn_success();
+    kn_err err = read_lockout(conn, &l);
+    if (!kn_failed(err) && l.max && l.counter >= l.max)
+        return in_lockout(&l);
+    if (!kn_failed(err) && l.max && l.counter + 1 >= l.max)
+        err = kn_fail(KN_E_PIN_LAST_TRY, "the TPM, %u of %u tries are spent; it gives one back within %u s", l.counter, l.max,
+                      l.interval_s);
+    return err;
+}
+
+static kn_err set_auth(tpm2_conn *conn, const tpm2_key *key, const kn_secret *secret)
+{
+    TPM2B_AUTH auth = {.size = 0};
+    size_t length = secret ? kn_secret_length(secret) : 0;
+    if (length > sizeof auth.buffer)
+        return kn_fail(KN_E_PIN_SOURCE, "an authorization has at most %zu bytes, not %zu", sizeof auth.buffer, length);
+    auth.size = (UINT16)length;
+    if (secret)
+        memcpy(auth.buffer, kn_secret_data(secret), length);
+    kn_err err = tpm2_fail(conn->api->Esys_TR_SetAuth(conn->esys, key->object, &auth), "Esys_TR_SetAuth");
+    OPENSSL_cleanse(&auth, sizeof auth);
+    return err;
+}
+
+kn_err tpm2_auth_begin(tpm2_conn *conn, tpm2_key *key, kn_secret **ret_auth)
+{
+    const char *source = key->uri.pin_source ? key->uri.pin_source : key->state->pin_source;
+    kn_secret *auth = NULL;
+    kn_err err = source ? kn_pin_read(source, &auth) : kn_success();
+    if (!kn_failed(err) && !key->proved)
+        err = may_try(conn, key, auth);
+    if (!kn_failed(err))
+        err = set_auth(conn, key, auth);
+    if (kn_failed(err))
+        kn_secret_free(&auth);
+    else
+        *ret_auth = auth;
+    return err;
+}
+
+kn_err tpm2_auth_end(tpm2_conn *conn, tpm2_key *key, kn_secret *auth, kn_err result)
+{
+    TPM2B_AUTH none;
+    lockout l;
+    memset(&none, 0, sizeof none); /* all of the value that ESYS keeps is overwritten */
+    if (result.code != KN_E_NO_TPM)
+        (void)conn->api->Esys_TR_SetAuth(conn->esys, key->object, &none);
+    if (result.code == KN_E_TPM_AUTH) {
+        key->proved = false;
+        key->refused_empty |= !auth;
+        if (auth) {
+            kn_secret_free(&key->refused);
+            key->refused = auth;
+        }
+        return auth ? kn_fail_within((kn_err){KN_E_PIN_INCORRECT}, "the key at 0x%08x", key->uri.handle)
+                    : kn_fail(KN_E_NO_PIN, "the key at 0x%08x has an authorization", key->uri.handle);
+    }
+    kn_secret_free(&auth);
+    if (!kn_failed(result))
+        key->proved = true;
+    if (result.code == KN_E_TPM_LOCKOUT && !kn_failed(read_lockout(conn, &l)))
+        return in_lockout(&l);
+    return result;
+}

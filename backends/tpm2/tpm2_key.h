@@ -1,0 +1,61 @@
+/* Private keys at persistent handles of a TPM.
+ *
+ * A key is found with one command (ReadPublic), and each signature is one more (Sign): the hash is made in software, the
+ * authorization goes along as a password, and no slot of the TPM is held. The first use of a key that the TPM protects against
+ * guessing asks for its lockout counter before an authorization is sent.
+ *
+ *   state    | event                                  | next
+ *   ---------+----------------------------------------+---------------------------------------------------
+ *   unknown  | first use, or the connection is another| found; KN_E_KEY_CHANGED when it is not the expected key
+ *   found    | the TPM takes the authorization        | proved: it is sent again when a connection dies
+ *   found    | the TPM refuses the authorization      | found; the same one is not sent again
+ *   any      | the connection dies                    | unknown
+ *
+ * Units, ownership, errors, threads: as in kn_backend.h. Spec: TPM 2.0 part 3, 20.2 (TPM2_Sign); part 1, 19.8 (lockout).
+ */
+#ifndef KN_TPM2_KEY_H
+#define KN_TPM2_KEY_H
+
+#include "../kn_backend.h"
+#include "tpm2_conn.h"
+#include "tpm2_key_uri.h"
+
+typedef struct tpm2_state {
+    char *pin_source; /* of the configuration; NULL: none */
+} tpm2_state;
+
+typedef struct tpm2_key {
+    const tpm2_state *state;
+    tpm2_key_uri uri;
+    bool has_expected; /* the alias carries the public key, or it was read when the key was opened */
+    kn_public expected;
+
+    /* guarded by the connection's lock */
+    ESYS_TR object;
+    unsigned generation; /* the connection's, when the object was found; 0: never */
+    TPMT_PUBLIC area;
+    bool proved;         /* the TPM took this authorization */
+    kn_secret *refused;  /* the one that it did not take; an empty one: see refused_empty */
+    bool refused_empty;
+    bool salt_seen; /* the TPM's PSS signatures have a salt as long as the digest */
+} tpm2_key;
+
+kn_err tpm2_key_open(void *state, const char *uri, const kn_public *expected, void **ret_key, kn_public *ret_public);
+void tpm2_key_free(void *key);
+kn_err tpm2_key_sign(void *key, const kn_sign_how *how, const uint8_t *data, size_t length, uint8_t *ret_signature,
+                     size_t *ret_length, unsigned *ret_binding);
+kn_err tpm2_key_inspect(void *key, kn_custody *ret_custody);
+kn_err tpm2_key_list(void *state, const char *uri, void (*row)(const kn_object_info *info, void *arg), void *arg);
+
+/* Finds the key on this connection, once for each. Inside tpm2_conn_run(). */
+KN_MUST_CHECK kn_err tpm2_key_find(tpm2_conn *conn, tpm2_key *key);
+
+/* What a public area says of the key. KN_E_KEY_TYPE. */
+KN_MUST_CHECK kn_err tpm2_public_of(const TPMT_PUBLIC *area, kn_public *ret_public);
+
+/* Before a command that uses the key: gives ESYS the authorization, or refuses to send it. *@ret_auth, NULL for an empty one, is
+ * for tpm2_auth_end(), which takes it away again and keeps what became of it. */
+KN_MUST_CHECK kn_err tpm2_auth_begin(tpm2_conn *conn, tpm2_key *key, kn_secret **ret_auth);
+KN_MUST_CHECK kn_err tpm2_auth_end(tpm2_conn *conn, tpm2_key *key, kn_secret *auth, kn_err result);
+
+#endif

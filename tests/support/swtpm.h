@@ -1,0 +1,25 @@
+/* A TPM for one test program: swtpm, reached through the TCTI that counts and fails commands (tcti_shim.c).
+ *
+ * Units: none. Ownership: one for the process. Errors: a failing assertion. Threads: the thread that runs the tests.
+ */
+#ifndef SWTPM_H
+#define SWTPM_H
+
+#include <stdint.h>
+
+extern char swtpm_dir[], swtpm_tcti[300];
+extern unsigned *swtpm_count;   /* commands since swtpm_arm() */
+extern uint32_t *swtpm_codes;   /* theirs */
+
+void swtpm_set_up(void);    /* makes the directory, names the TCTI and starts the TPM */
+void swtpm_tear_down(void); /* stops it and removes the directory */
+void swtpm_start(void);
+void swtpm_stop(void);
+
+/* From now on commands @at to @at + @times - 1 are answered by @rc in the TPM's place; @at 0: none. */
+void swtpm_arm(unsigned at, unsigned times, uint32_t rc);
+
+/* No object and no session is left in the TPM. */
+void swtpm_check_clean(void);
+
+#endif

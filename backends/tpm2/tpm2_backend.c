@@ -71,12 +71,6 @@ static kn_err cannot(const char *what)
     return kn_fail(KN_E_TOKEN_CANNOT, "%s with a tpm2: URI; docs/tpm-keys.md says how it is done", what);
 }
 
-static kn_err key_generate(void *state, const char *uri, const kn_key_spec *spec, void **ret_key, kn_public *ret_public)
-{
-    (void)state, (void)uri, (void)spec, (void)ret_key, (void)ret_public;
-    return cannot("making a key");
-}
-
 /* The public key comes with the private one. */
 static kn_err public_find(void *state, const char *uri, kn_public *ret_public)
 {
@@ -143,7 +137,7 @@ const kn_backend kn_tpm2_backend = {
     .state_new = state_new,
     .state_free = state_free,
     .key_open = tpm2_key_open,
-    .key_generate = key_generate,
+    .key_generate = tpm2_key_generate,
     .key_free = tpm2_key_free,
     .public_find = public_find,
     .key_sign = tpm2_key_sign,

@@ -1,4 +1,4 @@
-/* The native TPM backend: its row of kn_backends.c. It attests, and signs with keys at persistent handles.
+/* The native TPM backend: its row of kn_backends.c. It attests, and makes and uses signing keys at persistent handles.
  *
  * Units, ownership, errors, threads: as in kn_backend.h.
  */

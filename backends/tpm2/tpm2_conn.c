@@ -89,6 +89,52 @@ bool tpm2_busy(TSS2_RC rc, unsigned *waited_ms)
     return true;
 }
 
+/* ---- objects at persistent handles ---- */
+
+struct tpm2_object {
+    struct tpm2_object *next;
+    uint32_t handle;
+    ESYS_TR object;
+    unsigned refs;
+};
+
+kn_err tpm2_object_open(tpm2_conn *conn, uint32_t handle, ESYS_TR *ret_object)
+{
+    struct tpm2_object *o = conn->objects;
+    kn_err err = kn_success();
+    while (o && o->handle != handle)
+        o = o->next;
+    if (!o) {
+        o = calloc(1, sizeof *o);
+        if (!o)
+            return kn_fail(KN_E_NO_MEMORY, "an object of a TPM");
+        TPM2_CALL(err, conn, Esys_TR_FromTPMPublic, handle, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &o->object);
+        if (kn_failed(err)) {
+            free(o);
+            return err;
+        }
+        o->handle = handle;
+        o->next = conn->objects;
+        conn->objects = o;
+    }
+    o->refs++;
+    *ret_object = o->object;
+    return err;
+}
+
+void tpm2_object_close(tpm2_conn *conn, uint32_t handle)
+{
+    struct tpm2_object **at = &conn->objects;
+    while (*at && (*at)->handle != handle)
+        at = &(*at)->next;
+    struct tpm2_object *o = *at;
+    if (!o || --o->refs > 0)
+        return;
+    *at = o->next;
+    (void)conn->api->Esys_TR_Close(conn->esys, &o->object);
+    free(o);
+}
+
 /* ---- the connection ---- */
 
 static void disconnect(entry *e)
@@ -100,6 +146,11 @@ static void disconnect(entry *e)
     /* a child of fork leaves its parent's context as it is: a TCTI may share a socket or a bus with it */
     e->conn.esys = NULL;
     e->tcti = NULL;
+    for (struct tpm2_object *o = e->conn.objects, *next; o; o = next) { /* gone with their context */
+        next = o->next;
+        free(o);
+    }
+    e->conn.objects = NULL;
 }
 
 static kn_err connect(entry *e)
@@ -170,13 +221,13 @@ kn_err tpm2_conn_run(const char *tcti, kn_err (*operation)(tpm2_conn *conn, void
     return kn_failed(err) ? kn_fail_within(err, "TPM %s", e->tcti_name) : err;
 }
 
-void tpm2_conn_forget(const char *tcti, unsigned generation, ESYS_TR object)
+void tpm2_conn_forget(const char *tcti, unsigned generation, uint32_t handle)
 {
     entry *e = NULL;
     if (kn_proc_exiting() || kn_failed(find(tcti, &e)))
         return;
     (void)pthread_mutex_lock(&e->lock);
     if (e->conn.esys && e->owner == getpid() && e->conn.generation == generation)
-        (void)e->conn.api->Esys_TR_Close(e->conn.esys, &object);
+        tpm2_object_close(&e->conn, handle);
     (void)pthread_mutex_unlock(&e->lock);
 }

@@ -21,6 +21,7 @@
 typedef struct tpm2_conn {
     const tpm2_api *api;
     ESYS_CONTEXT *esys;
+    struct tpm2_object *objects; /* that tpm2_object_open() has opened */
     unsigned generation; /* grows with each connection: objects of ESYS are good in their own only; never 0 */
 } tpm2_conn;
 
@@ -28,8 +29,13 @@ typedef struct tpm2_conn {
  * connection turns out to be dead, it is opened anew and @operation called once more: it must begin from its start. */
 KN_MUST_CHECK kn_err tpm2_conn_run(const char *tcti, kn_err (*operation)(tpm2_conn *conn, void *arg), void *arg);
 
-/* Closes @object of ESYS when the connection of @generation is still open. */
-void tpm2_conn_forget(const char *tcti, unsigned generation, ESYS_TR object);
+/* The object at a persistent handle: one of ESYS for all who ask for it, since ESYS 3 gives out the same one each time and the
+ * first Esys_TR_Close() would take it from the others. One command when it is not open yet; KN_E_TPM_HANDLE when there is none.
+ * tpm2_object_close() gives it back, tpm2_conn_forget() does so outside of an operation, when the connection of @generation is
+ * still the one. */
+KN_MUST_CHECK kn_err tpm2_object_open(tpm2_conn *conn, uint32_t handle, ESYS_TR *ret_object);
+void tpm2_object_close(tpm2_conn *conn, uint32_t handle);
+void tpm2_conn_forget(const char *tcti, unsigned generation, uint32_t handle);
 
 /* @call made @rc. KN_OK for success. */
 KN_MUST_CHECK kn_err tpm2_fail(TSS2_RC rc, const char *call);

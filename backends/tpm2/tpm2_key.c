@@ -69,18 +69,17 @@ static kn_err read_area(tpm2_conn *conn, tpm2_key *key)
 
 kn_err tpm2_key_find(tpm2_conn *conn, tpm2_key *key)
 {
-    kn_err err;
     if (key->generation == conn->generation)
         return kn_success();
     key->generation = 0;
-    TPM2_CALL(err, conn, Esys_TR_FromTPMPublic, key->uri.handle, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &key->object);
+    kn_err err = tpm2_object_open(conn, key->uri.handle, &key->object);
     if (err.code == KN_E_TPM_HANDLE)
         return kn_fail(KN_E_NO_KEY, "nothing is at handle 0x%08x of the TPM", key->uri.handle);
     if (kn_failed(err))
         return err;
     err = read_area(conn, key);
     if (kn_failed(err)) {
-        (void)conn->api->Esys_TR_Close(conn->esys, &key->object);
+        tpm2_object_close(conn, key->uri.handle);
         return kn_fail_within(err, "handle 0x%08x", key->uri.handle);
     }
     key->generation = conn->generation;
@@ -92,7 +91,7 @@ static kn_err find_it(tpm2_conn *conn, void *key)
     return tpm2_key_find(conn, key);
 }
 
-kn_err tpm2_key_open(void *state, const char *uri, const kn_public *expected, void **ret_key, kn_public *ret_public)
+kn_err tpm2_key_new(const tpm2_state *state, const char *uri, tpm2_key **ret_key)
 {
     tpm2_key *key = calloc(1, sizeof *key);
     if (!key)
@@ -101,27 +100,40 @@ kn_err tpm2_key_open(void *state, const char *uri, const kn_public *expected, vo
     kn_err err = tpm2_key_uri_parse(uri, &key->uri);
     if (!kn_failed(err) && key->uri.handle == 0)
         err = kn_fail(KN_E_URI_MALFORMED, "a key in a TPM is named by its handle: tpm2:handle=0x81......");
+    if (kn_failed(err))
+        tpm2_key_free(key);
+    else
+        *ret_key = key;
+    return err;
+}
+
+kn_err tpm2_key_open(void *state, const char *uri, const kn_public *expected, void **ret_key, kn_public *ret_public)
+{
+    tpm2_key *key = NULL;
+    kn_err err = tpm2_key_new(state, uri, &key);
+    if (kn_failed(err))
+        return err;
     if (expected) {
         key->expected = *expected;
         key->has_expected = true;
-    } else if (!kn_failed(err)) {
-        err = tpm2_conn_run(key->uri.tcti, find_it, key);
+        *ret_key = key;
+        return err;
     }
+    err = tpm2_conn_run(key->uri.tcti, find_it, key);
     if (kn_failed(err)) {
         tpm2_key_free(key);
         return err;
     }
-    if (!expected)
-        *ret_public = key->expected;
+    *ret_public = key->expected;
     *ret_key = key;
-    return kn_success();
+    return err;
 }
 
 void tpm2_key_free(void *arg)
 {
     tpm2_key *key = arg;
     if (key->generation)
-        tpm2_conn_forget(key->uri.tcti, key->generation, key->object);
+        tpm2_conn_forget(key->uri.tcti, key->generation, key->uri.handle);
     tpm2_key_uri_clear(&key->uri);
     kn_secret_free(&key->refused);
     free(key);
@@ -141,7 +153,7 @@ static kn_fact fact(const TPMT_PUBLIC *area, TPMA_OBJECT all)
 
 /* Attributes never change, and TPM2_Import and TPM2_LoadExternal take no private key whose fixedTPM is set (part 3, 13.3 and
  * 12.3): fixedTPM and sensitiveDataOrigin say that the TPM made the key and that it never was elsewhere. */
-static void fill_custody(const tpm2_key *key, kn_custody *out)
+void tpm2_key_custody(const tpm2_key *key, kn_custody *out)
 {
     const TPMT_PUBLIC *area = &key->area;
     bool fixed = fact(area, TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT) == KN_FACT_YES;
@@ -157,6 +169,8 @@ static void fill_custody(const tpm2_key *key, kn_custody *out)
         .may_unwrap = KN_FACT_NO,
         .may_derive = area->type == TPM2_ALG_ECC ? fact(area, TPMA_OBJECT_DECRYPT) : KN_FACT_NO,
         .token = "TPM",
+        .model = "TPM 2.0",
+        .serial = "none",
     };
     (void)snprintf(out->mechanism, sizeof out->mechanism, "attributes 0x%08x", (unsigned)area->objectAttributes);
     (void)snprintf(out->id, sizeof out->id, "%08x", key->uri.handle);
@@ -183,11 +197,13 @@ static kn_err read_manufacturer(tpm2_conn *conn, kn_custody *out)
 static kn_err inspect_it(tpm2_conn *conn, void *arg)
 {
     inspection *in = arg;
+    if (in->key->generation == conn->generation)
+        tpm2_object_close(conn, in->key->uri.handle);
     in->key->generation = 0; /* what the TPM says now */
     kn_err err = tpm2_key_find(conn, in->key);
     if (kn_failed(err))
         return err;
-    fill_custody(in->key, in->custody);
+    tpm2_key_custody(in->key, in->custody);
     return read_manufacturer(conn, in->custody);
 }
 
@@ -195,8 +211,6 @@ kn_err tpm2_key_inspect(void *arg, kn_custody *ret_custody)
 {
     tpm2_key *key = arg;
     kn_custody custody;
-    if (key->generation)
-        tpm2_conn_forget(key->uri.tcti, key->generation, key->object);
     kn_err err = tpm2_conn_run(key->uri.tcti, inspect_it, &(inspection){key, &custody});
     if (!kn_failed(err))
         *ret_custody = custody;
@@ -223,7 +237,7 @@ static kn_err list_them(tpm2_conn *conn, void *arg)
         *info = (kn_object_info){.is_key = true, .kind = kn_failed(err) ? "unknown" : key.expected.alg->name};
         (void)snprintf(info->id, sizeof info->id, "%08x", handles.handle[i]);
         if (!kn_failed(err))
-            (void)conn->api->Esys_TR_Close(conn->esys, &key.object);
+            tpm2_object_close(conn, key.uri.handle);
         if (err.code == KN_E_KEY_TYPE)
             err = kn_success();
     }

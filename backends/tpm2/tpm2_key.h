@@ -41,11 +41,18 @@ typedef struct tpm2_key {
 } tpm2_key;
 
 kn_err tpm2_key_open(void *state, const char *uri, const kn_public *expected, void **ret_key, kn_public *ret_public);
+kn_err tpm2_key_generate(void *state, const char *uri, const kn_key_spec *spec, void **ret_key, kn_public *ret_public);
 void tpm2_key_free(void *key);
 kn_err tpm2_key_sign(void *key, const kn_sign_how *how, const uint8_t *data, size_t length, uint8_t *ret_signature,
                      size_t *ret_length, unsigned *ret_binding);
 kn_err tpm2_key_inspect(void *key, kn_custody *ret_custody);
 kn_err tpm2_key_list(void *state, const char *uri, void (*row)(const kn_object_info *info, void *arg), void *arg);
+
+/* A handle of ours for the key at the handle that @uri names, not yet looked for. tpm2_key_free() releases it. */
+KN_MUST_CHECK kn_err tpm2_key_new(const tpm2_state *state, const char *uri, tpm2_key **ret_key);
+
+/* What the attributes of a key that was found say. */
+void tpm2_key_custody(const tpm2_key *key, kn_custody *ret_custody);
 
 /* Finds the key on this connection, once for each. Inside tpm2_conn_run(). */
 KN_MUST_CHECK kn_err tpm2_key_find(tpm2_conn *conn, tpm2_key *key);

@@ -24,21 +24,33 @@ static kn_err set_tcti(void *arg, const char *value)
     return copy(value, &uri->tcti);
 }
 
+static kn_err set_source(const char *name, const char *value, char **ret_source)
+{
+    return kn_pin_is_source(value) && !kn_pin_is_ask(value)
+               ? copy(value, ret_source)
+               : kn_fail(KN_E_URI_MALFORMED, "%s= names no file, credential or descriptor that holds the authorization", name);
+}
+
 static kn_err set_pin_source(void *arg, const char *value)
 {
     tpm2_key_uri *uri = arg;
-    return kn_pin_is_source(value) && !kn_pin_is_ask(value)
-               ? copy(value, &uri->pin_source)
-               : kn_fail(KN_E_URI_MALFORMED, "pin-source= names no file, credential or descriptor that holds the authorization");
+    return set_source("pin-source", value, &uri->pin_source);
+}
+
+static kn_err set_owner_auth(void *arg, const char *value)
+{
+    tpm2_key_uri *uri = arg;
+    return set_source("owner-auth", value, &uri->owner_auth);
 }
 
 static const struct tpm2_uri_attribute attributes[] = {
     {"handle", set_handle},
     {"tcti", set_tcti},
     {"pin-source", set_pin_source},
+    {"owner-auth", set_owner_auth},
 };
 static const tpm2_uri_grammar grammar = {attributes, sizeof attributes / sizeof attributes[0],
-                                         "a key in a TPM has handle, tcti, pin-source"};
+                                         "a key in a TPM has handle, tcti, pin-source, owner-auth"};
 
 kn_err tpm2_key_uri_parse(const char *uri, tpm2_key_uri *ret_uri)
 {
@@ -55,5 +67,6 @@ void tpm2_key_uri_clear(tpm2_key_uri *uri)
 {
     free(uri->tcti);
     free(uri->pin_source);
+    free(uri->owner_auth);
     *uri = (tpm2_key_uri){.handle = 0};
 }

@@ -207,7 +207,9 @@ static void test_commands(void **state)
     swtpm_arm(0, 0, 0);
     assert_ok(open_key("0x81000200", "", kn_key_public(key), &again));
     assert_int_equal(*swtpm_count, 0); /* an alias with its public key is taken at its word */
+    assert_ok(sign(again));
     kn_key_unref(&again);
+    assert_ok(sign(key)); /* two handles of ours for one key do not disturb each other */
     kn_key_unref(&key);
 }
 
@@ -354,6 +356,94 @@ static void test_threads_and_fork(void **state)
     swtpm_check_clean();
 }
 
+static kn_err generate(const char *handle, const char *alg, const char *more, kn_key **ret_key)
+{
+    char uri[600];
+    (void)snprintf(uri, sizeof uri, "tpm2:handle=%s;tcti=%s%s", handle, swtpm_tcti, more);
+    return kn_key_generate(ctx, uri, kn_alg_by_name(alg), ret_key);
+}
+
+static void test_generate(void **state)
+{
+    static const char *const algs[] = {"EC:P-256", "EC:P-384", "RSA:2048", "RSA:3072"};
+    const kn_sign_how pkcs1 = {.scheme = KN_RSA_PKCS1, .digest = &kn_digests[KN_SHA256]};
+    static const uint8_t digest[32] = {9};
+    kn_custody custody;
+    kn_key *key = NULL, *second = NULL;
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(algs); i++) {
+        assert_ok(generate("0x81000220", algs[i], "", &key));
+        assert_string_equal(kn_key_public(key)->alg->name, algs[i]);
+        assert_ok(kn_key_inspect(key, &custody));
+        assert_true(kn_custody_holds(&custody));
+        if (kn_key_public(key)->alg->type == KN_KEY_RSA)
+            rsa_signs(key, &pkcs1, digest, sizeof digest);
+        else
+            assert_ok(sign(key));
+        assert_error(KN_E_EXISTS, generate("0x81000220", algs[i], "", &second));
+        kn_key_unref(&key);
+        remove_key("0x81000220");
+        swtpm_check_clean();
+    }
+    assert_error(KN_E_KEY_USE, generate("0x81000220", "ED25519", "", &key));
+    assert_ok(generate("0x81000220", "EC:P-256", "", &key));
+    assert_ok(generate("0x81000221", "EC:P-256", "", &second));
+    assert_false(kn_public_equal(kn_key_public(key), kn_key_public(second))); /* random, and not of a seed */
+    kn_key_unref(&second);
+    kn_key_unref(&key);
+    remove_key("0x81000220");
+    remove_key("0x81000221");
+}
+
+static void test_generate_with_authorization(void **state)
+{
+    char more[100];
+    kn_key *key = NULL;
+    (void)state;
+    (void)snprintf(more, sizeof more, ";pin-source=%s", pin_path);
+    write_pin("its own");
+    assert_ok(generate("0x81000222", "EC:P-256", more, &key));
+    assert_ok(sign(key));
+    kn_key_unref(&key);
+    assert_ok(open_key("0x81000222", "", NULL, &key)); /* it is really there */
+    assert_error(KN_E_NO_PIN, sign(key));
+    kn_key_unref(&key);
+    remove_key("0x81000222");
+    write_pin("123456789012345678901234567890123");
+    assert_error(KN_E_PIN_SOURCE, generate("0x81000222", "EC:P-256", more, &key));
+    assert_error(KN_E_NO_KEY, open_key("0x81000222", "", NULL, &key));
+}
+
+/* Each command fails once: no slot is taken, and no key is left. */
+static void test_each_command_fails(void **state)
+{
+    kn_key *key = NULL;
+    unsigned failed = 0;
+    (void)state;
+    swtpm_arm(0, 0, 0);
+    assert_ok(generate("0x81000223", "EC:P-256", "", &key));
+    unsigned commands = *swtpm_count;
+    kn_key_unref(&key);
+    remove_key("0x81000223");
+    for (unsigned n = 1; n <= commands; n++) {
+        swtpm_arm(n, 1, TPM2_RC_FAILURE);
+        kn_err err = generate("0x81000223", "EC:P-256", "", &key);
+        uint32_t code = swtpm_codes[n - 1];
+        swtpm_arm(0, 0, 0);
+        swtpm_check_clean();
+        if (code == TPM2_CC_FlushContext) { /* is repeated */
+            assert_ok(err);
+            kn_key_unref(&key);
+            remove_key("0x81000223");
+            continue;
+        }
+        assert_true(kn_failed(err));
+        failed++;
+        assert_error(KN_E_NO_KEY, open_key("0x81000223", "", NULL, &key));
+    }
+    assert_int_equal(failed, commands - 2);
+}
+
 static void count_row(const kn_object_info *info, void *arg)
 {
     assert_true(info->is_key);
@@ -396,6 +486,9 @@ int main(void)
         cmocka_unit_test(test_lost_first_authorization),
         cmocka_unit_test(test_threads_and_fork),
         cmocka_unit_test(test_custody_and_list),
+        cmocka_unit_test(test_generate),
+        cmocka_unit_test(test_generate_with_authorization),
+        cmocka_unit_test(test_each_command_fails),
         cmocka_unit_test(test_no_authorization),
         cmocka_unit_test(test_wrong_authorization), /* last: it spends the TPM's tries */
     };

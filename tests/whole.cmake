@@ -25,6 +25,7 @@ kn_script(install whole ${CMAKE_CURRENT_LIST_DIR}/whole/install.sh ${PROJECT_SOU
 kn_script(link whole ${CMAKE_CURRENT_LIST_DIR}/whole/link.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(symmetric whole ${CMAKE_CURRENT_LIST_DIR}/whole/symmetric.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(tpm whole ${CMAKE_CURRENT_LIST_DIR}/whole/tpm.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+kn_script(tpm_keys whole ${CMAKE_CURRENT_LIST_DIR}/whole/tpm_keys.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(differential whole ${CMAKE_CURRENT_LIST_DIR}/whole/differential.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 
 add_executable(whole_proxy whole/proxy_tool.c support/test_proxy.c)

@@ -90,7 +90,8 @@ static const kn_cmd generate = {
                    "private key is sensitive and not extractable; it is read back, and a key that does not prove to be\n"
                    "so is destroyed. A name that is in use is refused. The key may do what --usage says and nothing else.\n"
                    "\n"
-                   "  keynym key generate 'pkcs11:token=devices;object=device-01?pin-source=/etc/keynym/pin'\n",
+                   "  keynym key generate 'pkcs11:token=devices;object=device-01?pin-source=/etc/keynym/pin'\n"
+                   "  keynym key generate 'tpm2:handle=0x81000200'\n",
     .options = generate_options,
     .operands_max = 1,
     .run = run_generate,

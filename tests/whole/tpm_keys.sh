@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Native keys of a TPM, from the command to TLS: swtpm, keynym, openssl with the provider. tpm_keys.sh ROOT BUILD
+. "$(dirname "$0")/lib.sh" "$1" "$2"
+
+swtpm_pid=""
+finish() {
+  local status=$?
+  for pid in $server $swtpm_pid; do
+    kill "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
+  rm -rf -- "$work"
+  exit $status
+}
+trap finish EXIT
+
+swtpm socket --tpm2 --tpmstate "dir=$work" --server "type=unixio,path=$work/s" --ctrl "type=unixio,path=$work/s.ctrl" \
+  --flags not-need-init,startup-clear >"$work/swtpm.log" 2>&1 &
+swtpm_pid=$!
+wait_until 20 test -S "$work/s" || fail "swtpm did not start"
+export KEYNYM_TCTI=swtpm:path=$work/s TPM2TOOLS_TCTI=swtpm:path=$work/s TSS2_LOG=all+NONE
+provider=(-provider-path "$build/provider" -provider keynym -provider default)
+
+# refused WORDS COMMAND...: fails, and says so
+refused() {
+  local words=$1
+  shift
+  ! "$@" >"$work/out" 2>&1 || fail "not refused: $*"
+  grep -F -- "$words" "$work/out" >/dev/null || { cat "$work/out"; fail "\"$words\" is not said by: $*"; }
+}
+
+ec=tpm2:handle=0x81000200 rsa=tpm2:handle=0x81000201
+"$keynym" key generate "$ec" >"$work/ec.txt"
+grep -F 'custody   proved' "$work/ec.txt" >/dev/null || fail "custody of the new key is not proved"
+"$keynym" key generate --algorithm RSA:2048 "$rsa" >/dev/null
+"$keynym" key list --json tpm2: >"$work/list.json"
+grep -F 81000200 "$work/list.json" >/dev/null && grep -F 81000201 "$work/list.json" >/dev/null || fail "the list lacks a key"
+"$keynym" key show --json "$rsa" >"$work/show.json"
+grep -E '"custodyProved":[[:space:]]*true' "$work/show.json" >/dev/null || fail "custody is not proved"
+
+refused 'exists already' "$keynym" key generate "$ec"
+refused 'nothing is at handle 0x81000999' "$keynym" key show tpm2:handle=0x81000999
+refused 'no persistent handle' "$keynym" key show tpm2:handle=0x80000000
+refused 'tpm2:handle=' "$keynym" key show tpm2:
+refused 'no TPM answers' env KEYNYM_TCTI=swtpm:path=/nowhere "$keynym" key show "$ec"
+
+# certificates of their own, by URI and by alias file, and TLS on both sides
+for kind in ec rsa; do
+  "$keynym" alias create "${!kind}" --output "$work/$kind.pem"
+  openssl req "${provider[@]}" -x509 -new -key "${!kind}" -subj /CN=localhost -addext subjectAltName=DNS:localhost -out "$work/$kind.crt" \
+    2>"$work/err" || { cat "$work/err"; fail "openssl req with $kind"; }
+  openssl verify -CAfile "$work/$kind.crt" "$work/$kind.crt" >/dev/null || fail "the certificate of $kind"
+  printf 'signed in the TPM' >"$work/data"
+  openssl dgst "${provider[@]}" -sha384 -sign "$work/$kind.pem" -out "$work/sig" "$work/data"
+  openssl x509 -in "$work/$kind.crt" -pubkey -noout >"$work/pub"
+  openssl dgst -sha384 -verify "$work/pub" -signature "$work/sig" "$work/data" >/dev/null || fail "a signature of $kind"
+done
+refused 'cannot do this' "$keynym" cert import --key "$ec" "$work/ec.crt"
+for serves in ec rsa; do
+  openssl s_server "${provider[@]}" -accept 127.0.0.1:0 -key "${!serves}" -cert "$work/$serves.crt" -CAfile <(cat "$work/ec.crt" "$work/rsa.crt") \
+    -Verify 1 -verify_return_error -www -naccept 4 >"$work/server.out" 2>&1 </dev/null &
+  server=$!
+  wait_until 20 grep '^ACCEPT' "$work/server.out" || { cat "$work/server.out"; fail "openssl s_server with $serves"; }
+  port=$(grep '^ACCEPT' "$work/server.out" | head -1 | sed 's/.*://')
+  for version in tls1_2 tls1_3; do
+    for asks in ec rsa; do
+      openssl s_client "${provider[@]}" -connect "127.0.0.1:$port" -servername localhost -verify_hostname localhost -verify_return_error \
+        -$version -key "$work/$asks.pem" -cert "$work/$asks.crt" -CAfile "$work/$serves.crt" </dev/null >"$work/client.out" 2>&1 ||
+        { cat "$work/client.out" "$work/server.out"; fail "$version with $serves at the server and $asks at the client"; }
+      grep -F 'Verify return code: 0 (ok)' "$work/client.out" >/dev/null || fail "$version $serves $asks: not verified"
+    done
+  done
+  wait "$server" || { cat "$work/server.out"; fail "openssl s_server with $serves"; }
+  server=""
+done
+[ "$(grep -c 'CN *= *localhost' "$work/server.out")" -ge 4 ] || { cat "$work/server.out"; fail "the server did not see the clients' certificates"; }
+[ -z "$(tpm2_getcap handles-transient)$(tpm2_getcap handles-loaded-session)" ] || fail "something is left in the TPM"
+
+# an authorization, and a wrong one
+printf 'of its own' >"$work/pin"
+chmod 600 "$work/pin"
+"$keynym" key generate --pin-source "$work/pin" tpm2:handle=0x81000202 >/dev/null
+refused 'has an authorization' openssl dgst "${provider[@]}" -sha256 -sign tpm2:handle=0x81000202 -out "$work/sig" "$work/data"
+openssl dgst "${provider[@]}" -sha256 -sign "tpm2:handle=0x81000202;pin-source=$work/pin" -out "$work/sig" "$work/data"
+printf 'another' >"$work/pin"
+refused 'PIN is wrong' openssl dgst "${provider[@]}" -sha256 -sign "tpm2:handle=0x81000202;pin-source=$work/pin" -out "$work/sig" "$work/data"
+! grep -F another "$work/out" >/dev/null || fail "the authorization is shown"
+echo "native TPM keys: all good"

@@ -164,7 +164,7 @@ kn_exit kn_cmd_flush(void);
 /* kn_cmd_file.c. Reads a text file of at most @max bytes without a NUL in it; free() @ret_text. */
 kn_exit kn_cmd_read_text(const char *path, size_t max, char **ret_text);
 
-/* The same for a file with a secret: only its owner may have access to it. kn_cmd_wipe() the text. */
+/* The same for a file with a secret, a regular file and no link, and only its owner may have access to it. kn_cmd_wipe() the text. */
 kn_exit kn_cmd_read_secret(const char *path, size_t max, char **ret_text);
 
 /* Wipes and releases a text, and sets NULL. Accepts a pointer to NULL. */

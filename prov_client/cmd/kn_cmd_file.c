@@ -3,6 +3,7 @@
 #include "../prov_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,13 +51,15 @@ kn_exit kn_cmd_read_text(const char *path, size_t max, char **ret_text)
     return status;
 }
 
-static kn_exit check_private(FILE *file, const char *path)
+static kn_exit check_private(int fd, const char *path)
 {
     struct stat status;
 
-    if (fstat(fileno(file), &status) != 0)
+    if (fstat(fd, &status) != 0)
         return fail_file(path, "cannot look at it");
-    if (!S_ISREG(status.st_mode) || (status.st_mode & (S_IRWXG | S_IRWXO)))
+    if (!S_ISREG(status.st_mode))
+        return kn_cmd_fail(KN_EXIT_FAILURE, path, "name a file of mode 0600", "not a regular file, and what is meant holds a secret");
+    if (status.st_mode & (S_IRWXG | S_IRWXO))
         return kn_cmd_fail(KN_EXIT_FAILURE, path, "chmod 600 it, or choose another file",
                            "others have access to a file that holds a secret");
     return KN_EXIT_OK;
@@ -64,16 +67,26 @@ static kn_exit check_private(FILE *file, const char *path)
 
 kn_exit kn_cmd_read_secret(const char *path, size_t max, char **ret_text)
 {
-    FILE *file = fopen(path, "re");
+    /* not through a link that somebody may turn elsewhere; nor is a pipe waited for */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    FILE *file = NULL;
     kn_exit status;
 
-    if (!file)
+    if (fd < 0 && errno == ELOOP)
+        return kn_cmd_fail(KN_EXIT_FAILURE, path, "name the file itself", "a symbolic link, and what is meant holds a secret");
+    if (fd < 0)
         return fail_file(path, "cannot open");
-    (void)setvbuf(file, NULL, _IONBF, 0); /* no second copy in a buffer of stdio */
-    status = check_private(file, path);
-    if (status == KN_EXIT_OK)
+    status = check_private(fd, path);
+    if (status == KN_EXIT_OK && !(file = fdopen(fd, "r")))
+        status = fail_file(path, "cannot open");
+    if (status == KN_EXIT_OK) {
+        (void)setvbuf(file, NULL, _IONBF, 0); /* no second copy in a buffer of stdio */
         status = read_open_file(file, path, max, ret_text);
-    (void)fclose(file);
+    }
+    if (file)
+        (void)fclose(file);
+    else
+        (void)close(fd);
     return status;
 }
 

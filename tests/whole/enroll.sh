@@ -152,6 +152,11 @@ name="get, deleted" && refuse 3 'status 404' get dev-1
 name="connection string open to others"
 cp "$work/connection" "$work/open" && chmod 644 "$work/open"
 refused 1 'chmod 600' "$keynym" enroll list --connection "$work/open"
+name="connection string behind a link" && ln -s connection "$work/link"
+refused 1 'symbolic link' "$keynym" enroll list --connection "$work/link"
+name="connection string in a folder or a pipe" && mkfifo -m 600 "$work/fifo"
+refused 1 'not a regular file' "$keynym" enroll list --connection "$work"
+refused 1 'not a regular file' "$keynym" enroll list --connection "$work/fifo"
 name="connection string missing" && refused 3 'No such file' "$keynym" enroll list --connection "$work/none"
 bad() { (umask 077 && printf '%s\n' "$2" >"$work/bad"); name="connection string: $1"; refused 2 "$3" "$keynym" enroll list --connection "$work/bad"; }
 bad "empty" "" 'HostName='

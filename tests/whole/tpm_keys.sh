@@ -76,6 +76,23 @@ done
 [ "$(grep -c 'CN *= *localhost' "$work/server.out")" -ge 4 ] || { cat "$work/server.out"; fail "the server did not see the clients' certificates"; }
 [ -z "$(tpm2_getcap handles-transient)$(tpm2_getcap handles-loaded-session)" ] || fail "something is left in the TPM"
 
+# provisioning, and the hub, by URI and by alias file
+"$root/softhsm_config/new-pki.sh" "$work/pki" >/dev/null 2>&1
+"$dps" group create --dir "$work/dps" --id g --certificate "$work/pki/intermediate.pem" --hub localhost >/dev/null
+start_dps "$work/dps"
+printf '{"up":true}' >"$work/message"
+for key in "$ec" "$work/ec.pem"; do
+  openssl req "${provider[@]}" -new -key "$key" -subj /CN=device-tpm -out "$work/device.csr"
+  "$root/softhsm_config/new-pki.sh" "$work/pki" "$work/device.csr" "$work/chain.pem" >/dev/null 2>&1
+  identity=(--ca "$work/dps/ca.pem" --key "$key" --cert "$work/chain.pem")
+  "$keynym" provision --quiet --endpoint "localhost:$port" --id-scope "$scope" "${identity[@]}" --output "$work/hub.json" >"$work/out" 2>&1 ||
+    { cat "$work/out"; fail "provisioning with $key"; }
+  "$keynym" hub send --registration "$work/hub.json" --hub "localhost:$port" "${identity[@]}" "$work/message" >"$work/out" 2>&1 ||
+    { cat "$work/out"; fail "the hub with $key"; }
+done
+kill "$server" && wait "$server" || true
+server=""
+
 # an authorization, and a wrong one
 printf 'of its own' >"$work/pin"
 chmod 600 "$work/pin"

@@ -77,24 +77,19 @@ static bool verify_eddsa(EVP_PKEY *pkey, const uint8_t *data, size_t length, con
     return good;
 }
 
-/* RSA_PKCS1 without a digest: what was signed is compared as it is, which EVP does when no digest is set. */
+/* RSA_PKCS1 without a digest: what was signed is compared as it is, which EVP does when no digest is set. By functions and
+ * digests of libcrypto's own list, which serve a program's EVP_PKEY_METHOD as well (see rsa_pkey()); parameters do not. */
 static bool set_rsa(EVP_PKEY_CTX *ctx, const kn_sign_how *how)
 {
     bool pss = how->scheme == KN_RSA_PSS;
-    OSSL_PARAM params[5] = {{0}};
-    int n = 0, salt = how->salt_bytes == KN_SALT_ANY ? RSA_PSS_SALTLEN_AUTO : (int)how->salt_bytes;
-    char pkcs1[] = OSSL_PKEY_RSA_PAD_MODE_PKCSV15, pss_name[] = OSSL_PKEY_RSA_PAD_MODE_PSS;
-    params[n++] = OSSL_PARAM_construct_utf8_string(OSSL_SIGNATURE_PARAM_PAD_MODE, pss ? pss_name : pkcs1, 0);
-    if (how->digest)
-        params[n++] = OSSL_PARAM_construct_utf8_string(OSSL_SIGNATURE_PARAM_DIGEST,
-                                                       (char *)(uintptr_t)how->digest->name, 0);
-    if (pss) {
-        params[n++] = OSSL_PARAM_construct_utf8_string(OSSL_SIGNATURE_PARAM_MGF1_DIGEST,
-                                                       (char *)(uintptr_t)how->mgf1->name, 0);
-        params[n++] = OSSL_PARAM_construct_int(OSSL_SIGNATURE_PARAM_PSS_SALTLEN, &salt);
-    }
-    params[n] = OSSL_PARAM_construct_end();
-    return EVP_PKEY_CTX_set_params(ctx, params) > 0;
+    int salt = how->salt_bytes == KN_SALT_ANY ? RSA_PSS_SALTLEN_AUTO : (int)how->salt_bytes;
+    const EVP_MD *digest = how->digest ? EVP_get_digestbyname(how->digest->name) : NULL;
+    const EVP_MD *mgf1 = pss ? EVP_get_digestbyname(how->mgf1->name) : NULL;
+    if ((how->digest && !digest) || (pss && !mgf1) ||
+        EVP_PKEY_CTX_set_rsa_padding(ctx, pss ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING) <= 0 ||
+        (digest && EVP_PKEY_CTX_set_signature_md(ctx, digest) <= 0))
+        return false;
+    return !pss || (EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, mgf1) > 0 && EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, salt) > 0);
 }
 
 kn_verdict kn_crypto_judge(const kn_public *public, const kn_sign_how *how, const uint8_t *data, size_t length,

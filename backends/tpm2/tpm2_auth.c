@@ -77,7 +77,8 @@ static kn_err set_auth(tpm2_conn *conn, const tpm2_key *key, const kn_secret *se
     return err;
 }
 
-kn_err tpm2_auth_begin(tpm2_conn *conn, tpm2_key *key, kn_secret **ret_auth)
+/* *@ret_auth, NULL for an empty one, is for end(). */
+static kn_err begin(tpm2_conn *conn, tpm2_key *key, kn_secret **ret_auth)
 {
     const char *source = key->uri.pin_source ? key->uri.pin_source : key->state->pin_source;
     kn_secret *auth = NULL;
@@ -93,7 +94,8 @@ kn_err tpm2_auth_begin(tpm2_conn *conn, tpm2_key *key, kn_secret **ret_auth)
     return err;
 }
 
-kn_err tpm2_auth_end(tpm2_conn *conn, tpm2_key *key, kn_secret *auth, kn_err result)
+/* Takes the authorization away again, and keeps what became of it. */
+static kn_err end(tpm2_conn *conn, tpm2_key *key, kn_secret *auth, kn_err result)
 {
     TPM2B_AUTH none;
     lockout l;
@@ -116,4 +118,16 @@ kn_err tpm2_auth_end(tpm2_conn *conn, tpm2_key *key, kn_secret *auth, kn_err res
     if (result.code == KN_E_TPM_LOCKOUT && !kn_failed(read_lockout(conn, &l)))
         return in_lockout(&l);
     return result;
+}
+
+kn_err tpm2_auth_run(tpm2_conn *conn, tpm2_key *key, bool *sent, kn_err (*command)(tpm2_conn *conn, void *arg), void *arg)
+{
+    kn_secret *auth = NULL;
+    if (*sent)
+        return kn_fail(KN_E_NO_TPM, "the connection died while the key's authorization was tried, which is not repeated");
+    kn_err err = begin(conn, key, &auth);
+    if (kn_failed(err))
+        return err;
+    *sent = !key->proved;
+    return end(conn, key, auth, command(conn, arg));
 }

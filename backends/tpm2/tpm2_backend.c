@@ -78,19 +78,6 @@ static kn_err public_find(void *state, const char *uri, kn_public *ret_public)
     return kn_fail(KN_E_NO_KEY, "a TPM keeps no public keys of their own");
 }
 
-static kn_err key_decrypt(void *key, const kn_decrypt_how *how, const uint8_t *data, size_t length, uint8_t *ret_plain,
-                          size_t *ret_length, bool *ret_good)
-{
-    (void)key, (void)how, (void)data, (void)length, (void)ret_plain, (void)ret_length, (void)ret_good;
-    return cannot("decryption");
-}
-
-static kn_err key_derive(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length, unsigned *ret_binding)
-{
-    (void)key, (void)point, (void)length, (void)ret_secret, (void)ret_length, (void)ret_binding;
-    return cannot("key agreement");
-}
-
 static kn_err cert_read_chain(void *state, const char *uri, kn_certs *ret_certs)
 {
     (void)state, (void)uri, (void)ret_certs;
@@ -141,8 +128,8 @@ const kn_backend kn_tpm2_backend = {
     .key_free = tpm2_key_free,
     .public_find = public_find,
     .key_sign = tpm2_key_sign,
-    .key_decrypt = key_decrypt,
-    .key_derive = key_derive,
+    .key_decrypt = tpm2_key_decrypt,
+    .key_derive = tpm2_key_derive,
     .key_inspect = tpm2_key_inspect,
     .cert_read_chain = cert_read_chain,
     .cert_write_chain = cert_write_chain,

@@ -45,7 +45,7 @@ static const rc_row rc_rows[] = {
 };
 
 /* TPM 2.0 part 2, 6.6.2: bit 7 says that the number of what is wrong stands in bits 6 and 8 to 11. */
-static TSS2_RC base_of(TSS2_RC rc)
+TSS2_RC tpm2_base_of(TSS2_RC rc)
 {
     rc &= 0xffff;
     return rc & 0x80 ? rc & 0xbf : rc;
@@ -69,7 +69,7 @@ kn_err tpm2_fail(TSS2_RC rc, const char *call)
         return kn_success();
     kn_code code = is_dead(rc) ? KN_E_NO_TPM : KN_E_TPM_FAILED;
     for (size_t i = 0; is_from_tpm(rc) && i < sizeof rc_rows / sizeof rc_rows[0]; i++)
-        if (rc_rows[i].rc == base_of(rc))
+        if (rc_rows[i].rc == tpm2_base_of(rc))
             code = rc_rows[i].code;
     return kn_fail(code, "%s: 0x%x", call, (unsigned)rc);
 }

@@ -40,6 +40,9 @@ void tpm2_conn_forget(const char *tcti, unsigned generation, uint32_t handle);
 /* @call made @rc. KN_OK for success. */
 KN_MUST_CHECK kn_err tpm2_fail(TSS2_RC rc, const char *call);
 
+/* The code without the layer that adds nothing, and without the number of the handle, session or parameter that it is about. */
+TSS2_RC tpm2_base_of(TSS2_RC rc);
+
 /* Is it worth another try after a pause? Pauses; @waited_ms counts from 0 for each command. */
 bool tpm2_busy(TSS2_RC rc, unsigned *waited_ms);
 

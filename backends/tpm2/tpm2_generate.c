@@ -49,11 +49,16 @@ static kn_err make_parent(tpm2_conn *conn, making *m)
     return kn_failed(err) ? kn_fail_within(err, "making the parent of the new key") : err;
 }
 
-static TPM2B_PUBLIC template_of(const kn_alg *alg)
+static TPM2B_PUBLIC template_of(const kn_key_spec *spec)
 {
+    const kn_alg *alg = spec->alg;
     TPM2B_PUBLIC public = {
-        .publicArea = {.nameAlg = TPM2_ALG_SHA256, .objectAttributes = FIXED | TPMA_OBJECT_SIGN_ENCRYPT}};
+        .publicArea = {.nameAlg = TPM2_ALG_SHA256, .objectAttributes = FIXED}};
     TPMT_PUBLIC *area = &public.publicArea;
+    if (spec->uses & KN_USE_SIGN)
+        area->objectAttributes |= TPMA_OBJECT_SIGN_ENCRYPT;
+    if (spec->uses & (KN_USE_DECRYPT | KN_USE_DERIVE))
+        area->objectAttributes |= TPMA_OBJECT_DECRYPT;
     if (alg->type == KN_KEY_EC) {
         fill_ecc(area, alg->key_bits == 256 ? TPM2_ECC_NIST_P256 : alg->key_bits == 384 ? TPM2_ECC_NIST_P384 : TPM2_ECC_NIST_P521);
         return public;
@@ -69,7 +74,7 @@ static kn_err create(tpm2_conn *conn, making *m)
 {
     static const TPM2B_DATA outside;
     static const TPML_PCR_SELECTION pcrs;
-    const TPM2B_PUBLIC template = template_of(m->spec->alg);
+    const TPM2B_PUBLIC template = template_of(m->spec);
     TPM2B_PRIVATE *private = NULL;
     TPM2B_PUBLIC *public = NULL;
     kn_err err;
@@ -178,8 +183,8 @@ kn_err tpm2_key_generate(void *state, const char *uri, const kn_key_spec *spec, 
 {
     void *key = NULL;
     making m = {.spec = spec};
-    if (spec->uses != KN_USE_SIGN || (spec->alg->type != KN_KEY_EC && spec->alg->type != KN_KEY_RSA))
-        return kn_fail(KN_E_KEY_USE, "keys of a TPM are EC and RSA keys that sign; docs/tpm-keys.md");
+    if (spec->alg->type != KN_KEY_EC && spec->alg->type != KN_KEY_RSA)
+        return kn_fail(KN_E_KEY_USE, "keys of a TPM are EC and RSA keys, not %s", spec->alg->name);
     kn_err err = tpm2_key_new(state, uri, &m.key);
     if (kn_failed(err))
         return err;

@@ -139,6 +139,18 @@ void tpm2_key_free(void *arg)
     free(key);
 }
 
+kn_err tpm2_key_may(const tpm2_key *key, TPMA_OBJECT use)
+{
+    TPMA_OBJECT attributes = key->area.objectAttributes;
+    if (!(attributes & use))
+        return kn_fail(KN_E_KEY_USE, "the key is not for %s", use == TPMA_OBJECT_SIGN_ENCRYPT ? "signing" : "decryption or key agreement");
+    if (attributes & TPMA_OBJECT_RESTRICTED)
+        return kn_fail(KN_E_KEY_USE, "the key is restricted: it is used only for what the TPM itself has made");
+    if (!(attributes & TPMA_OBJECT_USERWITHAUTH))
+        return kn_fail(KN_E_KEY_USE, "the key wants a policy, and policies are not supported");
+    return kn_success();
+}
+
 /* ---- custody ---- */
 
 typedef struct inspection {

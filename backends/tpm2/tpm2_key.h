@@ -45,6 +45,10 @@ kn_err tpm2_key_generate(void *state, const char *uri, const kn_key_spec *spec, 
 void tpm2_key_free(void *key);
 kn_err tpm2_key_sign(void *key, const kn_sign_how *how, const uint8_t *data, size_t length, uint8_t *ret_signature,
                      size_t *ret_length, unsigned *ret_binding);
+kn_err tpm2_key_decrypt(void *key, const kn_decrypt_how *how, const uint8_t *data, size_t length, uint8_t *ret_plain,
+                        size_t *ret_length, bool *ret_good);
+kn_err tpm2_key_derive(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length,
+                       unsigned *ret_binding);
 kn_err tpm2_key_inspect(void *key, kn_custody *ret_custody);
 kn_err tpm2_key_list(void *state, const char *uri, void (*row)(const kn_object_info *info, void *arg), void *arg);
 
@@ -60,9 +64,14 @@ KN_MUST_CHECK kn_err tpm2_key_find(tpm2_conn *conn, tpm2_key *key);
 /* What a public area says of the key. KN_E_KEY_TYPE. */
 KN_MUST_CHECK kn_err tpm2_public_of(const TPMT_PUBLIC *area, kn_public *ret_public);
 
-/* Before a command that uses the key: gives ESYS the authorization, or refuses to send it. *@ret_auth, NULL for an empty one, is
- * for tpm2_auth_end(), which takes it away again and keeps what became of it. */
-KN_MUST_CHECK kn_err tpm2_auth_begin(tpm2_conn *conn, tpm2_key *key, kn_secret **ret_auth);
-KN_MUST_CHECK kn_err tpm2_auth_end(tpm2_conn *conn, tpm2_key *key, kn_secret *auth, kn_err result);
+/* Runs @command, which uses the key, with the key's authorization; *@sent, false at first, goes along through all the calls of one
+ * operation. An authorization that the TPM did not take before is sent once in it, and one that it refused is not sent at all. */
+KN_MUST_CHECK kn_err tpm2_auth_run(tpm2_conn *conn, tpm2_key *key, bool *sent, kn_err (*command)(tpm2_conn *conn, void *arg), void *arg);
+
+/* May the key be used so? @use: TPMA_OBJECT_SIGN_ENCRYPT or TPMA_OBJECT_DECRYPT. KN_E_KEY_USE. */
+KN_MUST_CHECK kn_err tpm2_key_may(const tpm2_key *key, TPMA_OBJECT use);
+
+/* TPM2_ALG_NULL when TPM 2.0 has no name for it. */
+TPM2_ALG_ID tpm2_hash_of(const kn_digest *digest);
 
 #endif

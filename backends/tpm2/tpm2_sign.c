@@ -25,7 +25,7 @@ typedef struct signing {
     bool sent; /* an authorization that was not taken before */
 } signing;
 
-static TPM2_ALG_ID hash_of(const kn_digest *digest)
+TPM2_ALG_ID tpm2_hash_of(const kn_digest *digest)
 {
     for (size_t i = 0; i < sizeof hashes / sizeof hashes[0]; i++)
         if (kn_digests[hashes[i].id].id == digest->id)
@@ -79,7 +79,7 @@ static kn_err prepare_rsa(signing *s)
     const TPMT_RSA_SCHEME *bound = &s->key->area.parameters.rsaDetail.scheme;
     bool pss = s->how->scheme == KN_RSA_PSS;
     const kn_digest *digest = s->how->digest ? s->how->digest : inside(s->data, s->length);
-    TPM2_ALG_ID hash = digest ? hash_of(digest) : TPM2_ALG_NULL, scheme = pss ? TPM2_ALG_RSAPSS : TPM2_ALG_RSASSA;
+    TPM2_ALG_ID hash = digest ? tpm2_hash_of(digest) : TPM2_ALG_NULL, scheme = pss ? TPM2_ALG_RSAPSS : TPM2_ALG_RSASSA;
     if (hash == TPM2_ALG_NULL)
         return kn_fail(KN_E_TOKEN_CANNOT, "TPM2_Sign has no scheme for %s", digest ? digest->name : "what is not one digest (TLS 1.0, 1.1)");
     if (pss && (s->how->mgf1 != digest || s->how->salt_bytes != digest->bytes))
@@ -92,17 +92,6 @@ static kn_err prepare_rsa(signing *s)
     memcpy(s->digest.buffer, s->data + s->length - digest->bytes, digest->bytes);
     s->scheme.scheme = scheme;
     s->scheme.details.any.hashAlg = hash;
-    return kn_success();
-}
-
-static kn_err may_sign(const TPMT_PUBLIC *area)
-{
-    if (!(area->objectAttributes & TPMA_OBJECT_SIGN_ENCRYPT))
-        return kn_fail(KN_E_KEY_USE, "the key is not for signing");
-    if (area->objectAttributes & TPMA_OBJECT_RESTRICTED)
-        return kn_fail(KN_E_KEY_USE, "the key is restricted: it signs only what the TPM itself has made");
-    if (!(area->objectAttributes & TPMA_OBJECT_USERWITHAUTH))
-        return kn_fail(KN_E_KEY_USE, "the key wants a policy, and policies are not supported");
     return kn_success();
 }
 
@@ -145,20 +134,14 @@ static kn_err check_salt(const signing *s)
                : kn_fail(KN_E_TOKEN_CANNOT, "PSS with a salt of %zu bytes: this TPM makes another", s->how->salt_bytes);
 }
 
-static kn_err sign_once(tpm2_conn *conn, signing *s)
+static kn_err sign_once(tpm2_conn *conn, void *arg)
 {
     static const TPMT_TK_HASHCHECK no_ticket = {.tag = TPM2_ST_HASHCHECK, .hierarchy = TPM2_RH_NULL};
+    signing *s = arg;
     TPMT_SIGNATURE *made = NULL;
-    kn_secret *auth = NULL;
-    if (s->sent)
-        return kn_fail(KN_E_NO_TPM, "the connection died while the key's authorization was tried, which is not repeated");
-    kn_err err = tpm2_auth_begin(conn, s->key, &auth);
-    if (kn_failed(err))
-        return err;
-    s->sent = !s->key->proved;
+    kn_err err;
     TPM2_CALL(err, conn, Esys_Sign, s->key->object, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &s->digest, &s->scheme, &no_ticket,
               &made);
-    err = tpm2_auth_end(conn, s->key, auth, err);
     if (!kn_failed(err))
         err = take_signature(s, made);
     conn->api->Esys_Free(made);
@@ -170,11 +153,11 @@ static kn_err sign_it(tpm2_conn *conn, void *arg)
     signing *s = arg;
     kn_err err = tpm2_key_find(conn, s->key);
     if (!kn_failed(err))
-        err = may_sign(&s->key->area);
+        err = tpm2_key_may(s->key, TPMA_OBJECT_SIGN_ENCRYPT);
     if (!kn_failed(err))
         err = s->how->scheme == KN_ECDSA ? prepare_ecdsa(s) : prepare_rsa(s);
     if (!kn_failed(err))
-        err = sign_once(conn, s);
+        err = tpm2_auth_run(conn, s->key, &s->sent, sign_once, s);
     return kn_failed(err) ? err : check_salt(s);
 }
 

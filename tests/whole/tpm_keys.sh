@@ -76,12 +76,29 @@ done
 [ "$(grep -c 'CN *= *localhost' "$work/server.out")" -ge 4 ] || { cat "$work/server.out"; fail "the server did not see the clients' certificates"; }
 [ -z "$(tpm2_getcap handles-transient)$(tpm2_getcap handles-loaded-session)" ] || fail "something is left in the TPM"
 
+# decryption and key agreement
+"$keynym" key generate --algorithm RSA:2048 --usage sign,decrypt tpm2:handle=0x81000203 >/dev/null
+"$keynym" key generate --usage derive tpm2:handle=0x81000204 >/dev/null
+openssl pkey "${provider[@]}" -in tpm2:handle=0x81000203 -pubout -out "$work/pub" 2>"$work/err" || { cat "$work/err"; fail "the public key"; }
+for padding in rsa_padding_mode:pkcs1 rsa_padding_mode:oaep; do
+  openssl pkeyutl -encrypt -pubin -inkey "$work/pub" -in "$work/data" -pkeyopt $padding -out "$work/sealed"
+  openssl pkeyutl "${provider[@]}" -decrypt -inkey tpm2:handle=0x81000203 -in "$work/sealed" -pkeyopt $padding -out "$work/opened"
+  cmp "$work/data" "$work/opened" || fail "decryption with $padding"
+done
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$work/peer.pem"
+openssl pkey -in "$work/peer.pem" -pubout -out "$work/peer.pub"
+openssl pkey "${provider[@]}" -in tpm2:handle=0x81000204 -pubout -out "$work/own.pub"
+openssl pkeyutl "${provider[@]}" -derive -inkey tpm2:handle=0x81000204 -peerkey "$work/peer.pub" -out "$work/one"
+openssl pkeyutl -derive -inkey "$work/peer.pem" -peerkey "$work/own.pub" -out "$work/other"
+cmp "$work/one" "$work/other" || fail "key agreement"
+refused 'is not for' openssl dgst "${provider[@]}" -sha256 -sign tpm2:handle=0x81000204 -out "$work/sig" "$work/data"
+
 # provisioning, and the hub, by URI and by alias file
 "$root/softhsm_config/new-pki.sh" "$work/pki" >/dev/null 2>&1
 "$dps" group create --dir "$work/dps" --id g --certificate "$work/pki/intermediate.pem" --hub localhost >/dev/null
 start_dps "$work/dps"
 printf '{"up":true}' >"$work/message"
-for key in "$ec" "$work/ec.pem"; do
+for key in "$ec" "$work/ec.pem" "$rsa" "$work/rsa.pem"; do
   openssl req "${provider[@]}" -new -key "$key" -subj /CN=device-tpm -out "$work/device.csr"
   "$root/softhsm_config/new-pki.sh" "$work/pki" "$work/device.csr" "$work/chain.pem" >/dev/null 2>&1
   identity=(--ca "$work/dps/ca.pem" --key "$key" --cert "$work/chain.pem")

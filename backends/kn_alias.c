@@ -148,12 +148,32 @@ static bool is_foreign(const uint8_t *der, size_t length)
     return at && der[at] == V_ASN1_VISIBLESTRING;
 }
 
+/* The backend whose key file it looks like; NULL: none. */
+static const kn_backend *key_file_of(const uint8_t *der, size_t length)
+{
+    for (size_t i = 0; kn_backends[i]; i++)
+        if (kn_backends[i]->key_file && kn_backends[i]->key_file->looks_like(der, length))
+            return kn_backends[i];
+    return NULL;
+}
+
+static kn_err from_key_file(const kn_backend *backend, const uint8_t *der, size_t length, kn_alias **ret_alias)
+{
+    char *uri = NULL;
+    kn_public public;
+    kn_err err = backend->key_file->to_uri(der, length, &uri, &public);
+    if (!kn_failed(err))
+        err = kn_alias_new(uri, &public, ret_alias);
+    free(uri);
+    return err;
+}
+
 bool kn_alias_looks_like_der(const uint8_t *der, size_t length)
 {
     size_t at = contents_of(der, length);
     bool ours = at && length > at + 3 && der[at] == V_ASN1_INTEGER && der[at + 1] == 1 &&
                 der[at + 3] == V_ASN1_UTF8STRING;
-    return ours || is_foreign(der, length);
+    return ours || is_foreign(der, length) || key_file_of(der, length);
 }
 
 static kn_err from_own_der(const uint8_t *der, size_t length, kn_alias **ret_alias)
@@ -177,6 +197,9 @@ kn_err kn_alias_from_der(const uint8_t *der, size_t length, kn_alias **ret_alias
 {
     if (length == 0 || length > KN_ALIAS_DER_MAX)
         return kn_fail(KN_E_ALIAS_MALFORMED, "%zu bytes of DER; 1 to %d are possible", length, KN_ALIAS_DER_MAX);
+    const kn_backend *backend = key_file_of(der, length);
+    if (backend)
+        return from_key_file(backend, der, length, ret_alias);
     ERR_set_mark();
     kn_err err = is_foreign(der, length) ? from_foreign_der(der, length, ret_alias)
                                          : from_own_der(der, length, ret_alias);
@@ -184,11 +207,25 @@ kn_err kn_alias_from_der(const uint8_t *der, size_t length, kn_alias **ret_alias
     return err;
 }
 
+static bool is_label(const char *label, size_t length)
+{
+    static const char *const own[] = {KN_ALIAS_PEM_LABEL, KN_ALIAS_PEM_LABEL_FOREIGN};
+    bool is = false;
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        is |= strlen(own[i]) == length && !memcmp(own[i], label, length);
+    for (size_t i = 0; kn_backends[i]; i++) {
+        const kn_key_file_functions *file = kn_backends[i]->key_file;
+        is |= file && strlen(file->pem_label) == length && !memcmp(file->pem_label, label, length);
+    }
+    return is;
+}
+
 bool kn_alias_is_pem_begin(const char *line)
 {
-    static const char *const begins[] = {"-----BEGIN " KN_ALIAS_PEM_LABEL "-----",
-                                         "-----BEGIN " KN_ALIAS_PEM_LABEL_FOREIGN "-----"};
-    return !strncmp(line, begins[0], strlen(begins[0])) || !strncmp(line, begins[1], strlen(begins[1]));
+    static const char begin[] = "-----BEGIN ";
+    const char *label = line + sizeof begin - 1;
+    const char *end = strncmp(line, begin, sizeof begin - 1) ? NULL : strstr(label, "-----");
+    return end && is_label(label, (size_t)(end - label));
 }
 
 kn_err kn_alias_pem_to_der(const char *pem, size_t length, uint8_t ret_der[KN_ALIAS_DER_MAX], size_t *ret_length)
@@ -205,7 +242,7 @@ kn_err kn_alias_pem_to_der(const char *pem, size_t length, uint8_t ret_der[KN_AL
         err = kn_fail(KN_E_NO_MEMORY, "the PEM of an alias");
     else if (!PEM_read_bio(bio, &label, &header, &der, &der_length))
         err = kn_fail(KN_E_ALIAS_MALFORMED, "not a PEM block: a line or the base64 is damaged");
-    else if (strcmp(label, KN_ALIAS_PEM_LABEL) && strcmp(label, KN_ALIAS_PEM_LABEL_FOREIGN))
+    else if (!is_label(label, strlen(label)))
         err = kn_fail(KN_E_ALIAS_MALFORMED, "the PEM label is '%.60s'", label);
     else if (*header)
         err = kn_fail(KN_E_ALIAS_MALFORMED, "the PEM block has headers, and an alias is never encrypted");

@@ -25,20 +25,21 @@ typedef struct kn_alias kn_alias;
 KN_MUST_CHECK kn_err kn_alias_new(const char *uri, const kn_public *public, kn_alias **ret_alias);
 
 /* Strict: one DER SEQUENCE, nothing after it, version 1, no NUL in the URI, no PIN. Also takes the SEQUENCE of
- * pkcs11-provider's form, in BER, too: some of its writers use lengths that are not the shortest. */
+ * pkcs11-provider's form, in BER, too: some of its writers use lengths that are not the shortest; and a backend's own key
+ * file, which becomes an alias with the whole of it in the URI, and with its public key. */
 KN_MUST_CHECK kn_err kn_alias_from_der(const uint8_t *der, size_t length, kn_alias **ret_alias);
 
-/* @pem is the text of one block with one of the two labels; text before it is skipped. */
+/* @pem is the text of one block with one of the labels that kn_alias_is_pem_begin() knows; text before it is skipped. */
 KN_MUST_CHECK kn_err kn_alias_from_pem(const char *pem, size_t length, kn_alias **ret_alias);
 
 /* The DER inside, which is not looked into. */
 KN_MUST_CHECK kn_err kn_alias_pem_to_der(const char *pem, size_t length, uint8_t ret_der[KN_ALIAS_DER_MAX],
                                          size_t *ret_length);
 
-/* Is the line the BEGIN line of one of the two labels? */
+/* Is the line the BEGIN line of one of the two labels, or of a backend's own key file ("TSS2 PRIVATE KEY")? */
 bool kn_alias_is_pem_begin(const char *line);
 
-/* Do the bytes begin as one of the two forms does, which no other key's DER does? Looks at the tags only. */
+/* Do the bytes begin as one of these forms does, which no other key's DER does? Looks at the first bytes only. */
 bool kn_alias_looks_like_der(const uint8_t *der, size_t length);
 
 /* A text that starts with a scheme is a URI; anything else is the path of an alias PEM file. */

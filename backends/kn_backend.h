@@ -13,6 +13,15 @@
 #include "kn_key.h"
 #include "kn_token.h"
 
+/* Key files of the kind's own, which are read as aliases. Pure functions. */
+typedef struct kn_key_file_functions {
+    const char *pem_label;
+    /* Do the bytes begin as such a file's DER does, and no other key's? */
+    bool (*looks_like)(const uint8_t *der, size_t length);
+    /* The URI of the key, for free(), and its public part. */
+    kn_err (*to_uri)(const uint8_t *der, size_t length, char **ret_uri, kn_public *ret_public);
+} kn_key_file_functions;
+
 /* HMAC keys (kn_hmac.h). */
 typedef struct kn_hmac_functions {
     kn_err (*open)(void *state, const char *uri, void **ret_key);
@@ -85,6 +94,7 @@ typedef struct kn_backend {
     kn_err (*token_objects)(void *state, const char *uri,
                             void (*row)(const kn_object_info *info, void *arg), void *arg);
 
+    const kn_key_file_functions *key_file; /* NULL: has none of its own */
     const kn_hmac_functions *hmac;     /* NULL: has no HMAC keys */
     const kn_attest_functions *attest; /* NULL: cannot attest */
 } kn_backend;

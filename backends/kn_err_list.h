@@ -87,4 +87,6 @@ KN_ERR_ROW(TPM_HANDLE, "something else is at a handle of the TPM",
            "use another handle, or remove what is not needed: tpm2_evictcontrol -C o -c HANDLE")
 KN_ERR_ROW(TPM_BLOB, "the service's key for this TPM cannot be used",
            "register again; when it persists, compare the enrollment's endorsement key with keynym tpm show")
+KN_ERR_ROW(TPM_FILE, "the TPM's key file cannot be used",
+           "see the detail; a file belongs to one TPM and to one seed of its owner hierarchy (tpm2_clear makes another): make a new key, or take the file of this TPM")
 KN_ERR_ROW(NO_IDENTITY, "the TPM has no identity key yet", "register first: keynym provision --attestation tpm")

@@ -17,7 +17,7 @@ packages_interop="curl nginx apache2-bin haproxy stunnel4 socat lighttpd lighttp
   postgresql postgresql-client python3 nodejs npm openvpn redis-server redis-tools wget git
   libengine-pkcs11-openssl libp11-dev p11-kit-modules"
 # For tests/tokens: modules and what serves them; for tests/interop/tpm.
-packages_tokens="libtpm2-pkcs11-1 swtpm tpm2-tools tpm2-abrmd libtss2-tcti-tabrmd0 dbus libnss3 libnss3-tools opencryptoki libopencryptoki0
+packages_tokens="libtpm2-pkcs11-1 swtpm tpm2-tools tpm2-openssl tpm2-abrmd libtss2-tcti-tabrmd0 dbus libnss3 libnss3-tools opencryptoki libopencryptoki0
   gnome-keyring gnome-keyring-pkcs11"
 # For softhsm_config/container-check.sh.
 packages_containers="podman runc uidmap mmdebstrap"

@@ -18,7 +18,7 @@ target_include_directories(kn_test_token PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/supp
 target_link_libraries(kn_test_token PUBLIC kn_backends ${CMAKE_DL_LIBS})
 add_dependencies(kn_test_token kn_test_shim)
 
-foreach(name kn_alg kn_alias kn_config kn_decrypt kn_ecdsa kn_err kn_hmac kn_log kn_pin kn_public kn_secret p11_ckr p11_uri tpm2_attest_uri tpm2_blob tpm2_key_uri)
+foreach(name kn_alg kn_alias kn_config kn_decrypt kn_ecdsa kn_err kn_hmac kn_log kn_pin kn_public kn_secret p11_ckr p11_uri tpm2_attest_uri tpm2_blob tpm2_key_uri tpm2_tss_key)
   kn_test(test_${name} LABEL unit SOURCES unit/test_${name}.c LIBS kn_backends)
 endforeach()
 target_compile_definitions(test_p11_ckr PRIVATE PKCS11_HEADER="${P11KIT_PKCS11_H}/p11-kit/pkcs11.h")
@@ -27,7 +27,7 @@ foreach(name p11_copy p11_cert p11_custody p11_decrypt p11_find p11_hmac p11_log
   kn_test(test_${name} LABEL integration SOURCES integration/test_${name}.c LIBS kn_test_token kn_backends)
 endforeach()
 
-foreach(name kn_alias p11_uri tpm2_blob)
+foreach(name kn_alias p11_uri tpm2_blob tpm2_tss_key)
   kn_test(fuzz_${name} LABEL fuzz SOURCES fuzz/fuzz_${name}.c $<$<NOT:$<BOOL:${KN_LIBFUZZER}>>:fuzz/fuzz_driver.c>
           LIBS kn_backends)
 endforeach()
@@ -43,7 +43,7 @@ kn_target(kn_test_tcti)
 set_target_properties(kn_test_tcti PROPERTIES PREFIX "")
 target_include_directories(kn_test_tcti SYSTEM PRIVATE ${TSS2_INCLUDE_DIRS})
 target_link_libraries(kn_test_tcti PRIVATE ${TSS2_LINK_LIBRARIES})
-foreach(name tpm2_attest tpm2_decrypt tpm2_key)
+foreach(name tpm2_attest tpm2_decrypt tpm2_key tpm2_key_file)
   kn_test(test_${name} LABEL integration SOURCES integration/test_${name}.c support/swtpm.c LIBS kn_backends dps_core)
   target_compile_definitions(test_${name} PRIVATE TCTI_SHIM="$<TARGET_FILE:kn_test_tcti>")
   target_include_directories(test_${name} SYSTEM PRIVATE ${TSS2_INCLUDE_DIRS})

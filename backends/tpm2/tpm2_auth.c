@@ -49,9 +49,8 @@ static kn_err may_try(tpm2_conn *conn, const tpm2_key *key, const kn_secret *aut
 {
     lockout l;
     if (was_refused(key, auth))
-        return auth ? kn_fail(KN_E_PIN_INCORRECT, "the key at 0x%08x: this authorization was refused before and is not sent again",
-                              key->uri.handle)
-                    : kn_fail(KN_E_NO_PIN, "the key at 0x%08x has an authorization", key->uri.handle);
+        return auth ? kn_fail(KN_E_PIN_INCORRECT, "%s: this authorization was refused before and is not sent again", key->name)
+                    : kn_fail(KN_E_NO_PIN, "%s has an authorization", key->name);
     if (key->area.objectAttributes & TPMA_OBJECT_NODA)
         return kn_success();
     kn_err err = read_lockout(conn, &l);
@@ -80,7 +79,7 @@ static kn_err set_auth(tpm2_conn *conn, const tpm2_key *key, const kn_secret *se
 /* *@ret_auth, NULL for an empty one, is for end(). */
 static kn_err begin(tpm2_conn *conn, tpm2_key *key, kn_secret **ret_auth)
 {
-    const char *source = key->uri.pin_source ? key->uri.pin_source : key->state->pin_source;
+    const char *source = tpm2_key_auth_source(key);
     kn_secret *auth = NULL;
     kn_err err = source ? kn_pin_read(source, &auth) : kn_success();
     if (!kn_failed(err) && !key->proved)
@@ -109,8 +108,7 @@ static kn_err end(tpm2_conn *conn, tpm2_key *key, kn_secret *auth, kn_err result
             kn_secret_free(&key->refused);
             key->refused = auth;
         }
-        return auth ? kn_fail_within((kn_err){KN_E_PIN_INCORRECT}, "the key at 0x%08x", key->uri.handle)
-                    : kn_fail(KN_E_NO_PIN, "the key at 0x%08x has an authorization", key->uri.handle);
+        return auth ? kn_fail_within((kn_err){KN_E_PIN_INCORRECT}, "%s", key->name) : kn_fail(KN_E_NO_PIN, "%s has an authorization", key->name);
     }
     kn_secret_free(&auth);
     if (!kn_failed(result))
@@ -125,9 +123,14 @@ kn_err tpm2_auth_run(tpm2_conn *conn, tpm2_key *key, bool *sent, kn_err (*comman
     kn_secret *auth = NULL;
     if (*sent)
         return kn_fail(KN_E_NO_TPM, "the connection died while the key's authorization was tried, which is not repeated");
-    kn_err err = begin(conn, key, &auth);
+    kn_err err = tpm2_key_take(conn, key);
     if (kn_failed(err))
         return err;
-    *sent = !key->proved;
-    return end(conn, key, auth, command(conn, arg));
+    err = begin(conn, key, &auth);
+    if (!kn_failed(err)) {
+        *sent = !key->proved;
+        err = end(conn, key, auth, command(conn, arg));
+    }
+    tpm2_key_give(conn, key);
+    return err;
 }

@@ -4,7 +4,7 @@
 #include "tpm2_attest.h"
 #include "tpm2_key.h"
 
-#include <stdio.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,30 +38,36 @@ static kn_err uri_check(const char *text)
     return err;
 }
 
-static kn_err uri_complete(void *arg, const char *uri, char **ret_uri)
+/* Also the whole path of a file, which another program would look for elsewhere. */
+static kn_err uri_complete(void *arg, const char *text, char **ret_uri)
 {
     const tpm2_state *state = arg;
-    tpm2_key_uri parsed;
-    kn_err err = tpm2_key_uri_parse(uri, &parsed);
+    tpm2_key_uri uri;
+    kn_err err = tpm2_key_uri_parse(text, &uri);
     if (kn_failed(err))
         return err;
-    bool add = state->pin_source && !parsed.pin_source && parsed.handle && kn_pin_is_source(state->pin_source) &&
-               !strpbrk(state->pin_source, ";%");
-    tpm2_key_uri_clear(&parsed);
-    size_t size = strlen(uri) + sizeof ";pin-source=" + (add ? strlen(state->pin_source) : 0);
-    char *made = malloc(size);
-    if (!made)
-        return kn_fail(KN_E_NO_MEMORY, "a URI");
-    (void)snprintf(made, size, "%s%s%s", uri, add ? ";pin-source=" : "", add ? state->pin_source : "");
-    *ret_uri = made;
-    return kn_success();
+    bool names_key = uri.handle || uri.file || uri.key;
+    if (names_key && !uri.pin_source && state->pin_source && kn_pin_is_source(state->pin_source) &&
+        !(uri.pin_source = strdup(state->pin_source)))
+        err = kn_fail(KN_E_NO_MEMORY, "a URI");
+    if (!kn_failed(err) && uri.file && *uri.file != '/') {
+        char *whole = realpath(uri.file, NULL);
+        if (!whole)
+            err = kn_fail(KN_E_IO, "the key file %s: %s", uri.file, strerror(errno));
+        free(whole ? uri.file : NULL);
+        uri.file = whole ? whole : uri.file;
+    }
+    if (!kn_failed(err))
+        err = tpm2_key_uri_to_text(&uri, ret_uri);
+    tpm2_key_uri_clear(&uri);
+    return err;
 }
 
-/* Keys at handles have no labels. */
+/* Keys at handles and in files have no labels. */
 static kn_err uri_with_label(const char *uri, const char *label, char **ret_uri)
 {
     (void)uri, (void)label, (void)ret_uri;
-    return kn_fail(KN_E_NO_KEY, "keys in a TPM have handles and no labels");
+    return kn_fail(KN_E_NO_KEY, "keys in a TPM have handles or files, and no labels");
 }
 
 /* ---- what this backend has not, by name ---- */
@@ -138,5 +144,6 @@ const kn_backend kn_tpm2_backend = {
     .token_wants_pin = token_wants_pin,
     .token_login = token_login,
     .token_objects = tpm2_key_list,
+    .key_file = &tpm2_key_file,
     .attest = &tpm2_attest_functions,
 };

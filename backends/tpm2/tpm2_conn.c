@@ -135,7 +135,23 @@ void tpm2_object_close(tpm2_conn *conn, uint32_t handle)
     free(o);
 }
 
+void tpm2_flush(tpm2_conn *conn, ESYS_TR *object)
+{
+    for (int i = 0; *object != ESYS_TR_NONE && i < 2; i++) /* a slot that stays taken is missed by everybody */
+        if (conn->api->Esys_FlushContext(conn->esys, *object) == TSS2_RC_SUCCESS)
+            break;
+    *object = ESYS_TR_NONE;
+}
+
 /* ---- the connection ---- */
+
+/* As tpm2-tss names them: tabrmd, libtss2-tcti-tabrmd.so.0, device:/dev/tpmrm0, libtss2-tcti-device.so.0:/dev/tpmrm0. */
+static bool is_managed(const char *tcti)
+{
+    size_t name = strcspn(tcti, ":");
+    const char *device = strstr(tcti, "/dev/tpmrm"), *tabrmd = strstr(tcti, "tabrmd");
+    return device || (tabrmd && (size_t)(tabrmd - tcti) < name);
+}
 
 static void disconnect(entry *e)
 {
@@ -186,6 +202,7 @@ static kn_err find(const char *tcti, entry **ret_entry)
         e = e->next;
     if (!e && (e = calloc(1, sizeof *e))) {
         e->tcti_name = strdup(name);
+        e->conn.managed = is_managed(name);
         if (!e->tcti_name || pthread_mutex_init(&e->lock, NULL) != 0) {
             free(e->tcti_name);
             free(e);
@@ -221,13 +238,13 @@ kn_err tpm2_conn_run(const char *tcti, kn_err (*operation)(tpm2_conn *conn, void
     return kn_failed(err) ? kn_fail_within(err, "TPM %s", e->tcti_name) : err;
 }
 
-void tpm2_conn_forget(const char *tcti, unsigned generation, uint32_t handle)
+void tpm2_conn_leave(const char *tcti, unsigned generation, void (*leave)(tpm2_conn *conn, void *arg), void *arg)
 {
     entry *e = NULL;
     if (kn_proc_exiting() || kn_failed(find(tcti, &e)))
         return;
     (void)pthread_mutex_lock(&e->lock);
     if (e->conn.esys && e->owner == getpid() && e->conn.generation == generation)
-        tpm2_object_close(&e->conn, handle);
+        leave(&e->conn, arg);
     (void)pthread_mutex_unlock(&e->lock);
 }

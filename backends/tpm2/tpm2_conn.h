@@ -22,6 +22,7 @@ typedef struct tpm2_conn {
     const tpm2_api *api;
     ESYS_CONTEXT *esys;
     struct tpm2_object *objects; /* that tpm2_object_open() has opened */
+    bool managed; /* by a resource manager: objects that stay loaded take a slot from nobody */
     unsigned generation; /* grows with each connection: objects of ESYS are good in their own only; never 0 */
 } tpm2_conn;
 
@@ -31,11 +32,15 @@ KN_MUST_CHECK kn_err tpm2_conn_run(const char *tcti, kn_err (*operation)(tpm2_co
 
 /* The object at a persistent handle: one of ESYS for all who ask for it, since ESYS 3 gives out the same one each time and the
  * first Esys_TR_Close() would take it from the others. One command when it is not open yet; KN_E_TPM_HANDLE when there is none.
- * tpm2_object_close() gives it back, tpm2_conn_forget() does so outside of an operation, when the connection of @generation is
- * still the one. */
+ * tpm2_object_close() gives it back. */
 KN_MUST_CHECK kn_err tpm2_object_open(tpm2_conn *conn, uint32_t handle, ESYS_TR *ret_object);
 void tpm2_object_close(tpm2_conn *conn, uint32_t handle);
-void tpm2_conn_forget(const char *tcti, unsigned generation, uint32_t handle);
+
+/* Calls @leave outside of an operation, when the connection of @generation is still the one: to give back what was opened in it. */
+void tpm2_conn_leave(const char *tcti, unsigned generation, void (*leave)(tpm2_conn *conn, void *arg), void *arg);
+
+/* Frees the slot of a transient object, which is ESYS_TR_NONE then. */
+void tpm2_flush(tpm2_conn *conn, ESYS_TR *object);
 
 /* @call made @rc. KN_OK for success. */
 KN_MUST_CHECK kn_err tpm2_fail(TSS2_RC rc, const char *call);

@@ -1,22 +1,28 @@
-/* Making a key: under the owner hierarchy's primary storage key, which is made anew and flushed, and kept at a handle. */
+/* Making a key below a storage key, and keeping it at a handle or in a file. */
 #include "tpm2_key.h"
 
 #include "kn_pin.h"
 #include "tpm2_primary.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define FIXED                                                                                                          \
-    (TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN | TPMA_OBJECT_USERWITHAUTH |     \
-     TPMA_OBJECT_NODA)
+#define FIXED (TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN | TPMA_OBJECT_USERWITHAUTH)
 
 typedef struct making {
     tpm2_key *key;
     const kn_key_spec *spec;
     TPM2B_SENSITIVE_CREATE sensitive;
     ESYS_TR parent, object; /* a slot each until they are flushed */
+    /* for a file: what the TPM made */
+    tpm2_tss_key made;
+    uint8_t public[sizeof(TPM2B_PUBLIC)];
+    size_t public_length;
 } making;
 
 static void fill_ecc(TPMT_PUBLIC *area, TPM2_ECC_CURVE curve)
@@ -29,32 +35,13 @@ static void fill_ecc(TPMT_PUBLIC *area, TPM2_ECC_CURVE curve)
     ecc->curveID = curve;
 }
 
-static kn_err make_parent(tpm2_conn *conn, making *m)
-{
-    static const TPM2B_SENSITIVE_CREATE nothing;
-    static const TPM2B_DATA outside;
-    static const TPML_PCR_SELECTION pcrs;
-    TPM2B_PUBLIC template = {
-        .publicArea = {.nameAlg = TPM2_ALG_SHA256, .objectAttributes = FIXED | TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT}};
-    fill_ecc(&template.publicArea, TPM2_ECC_NIST_P256);
-    TPMT_SYM_DEF_OBJECT *symmetric = &template.publicArea.parameters.eccDetail.symmetric;
-    symmetric->algorithm = TPM2_ALG_AES;
-    symmetric->keyBits.aes = 128;
-    symmetric->mode.aes = TPM2_ALG_CFB;
-    kn_err err = tpm2_hierarchy_open(conn, ESYS_TR_RH_OWNER, m->key->uri.owner_auth);
-    if (!kn_failed(err))
-        TPM2_CALL(err, conn, Esys_CreatePrimary, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &nothing, &template,
-                  &outside, &pcrs, &m->parent, NULL, NULL, NULL, NULL);
-    tpm2_hierarchy_close(conn, ESYS_TR_RH_OWNER);
-    return kn_failed(err) ? kn_fail_within(err, "making the parent of the new key") : err;
-}
-
-static TPM2B_PUBLIC template_of(const kn_key_spec *spec)
+static TPM2B_PUBLIC template_of(const kn_key_spec *spec, bool protected)
 {
     const kn_alg *alg = spec->alg;
-    TPM2B_PUBLIC public = {
-        .publicArea = {.nameAlg = TPM2_ALG_SHA256, .objectAttributes = FIXED}};
+    TPM2B_PUBLIC public = {.publicArea = {.nameAlg = TPM2_ALG_SHA256, .objectAttributes = FIXED}};
     TPMT_PUBLIC *area = &public.publicArea;
+    if (!protected)
+        area->objectAttributes |= TPMA_OBJECT_NODA;
     if (spec->uses & KN_USE_SIGN)
         area->objectAttributes |= TPMA_OBJECT_SIGN_ENCRYPT;
     if (spec->uses & (KN_USE_DECRYPT | KN_USE_DERIVE))
@@ -70,17 +57,30 @@ static TPM2B_PUBLIC template_of(const kn_key_spec *spec)
     return public;
 }
 
+static kn_err keep_made(tpm2_conn *conn, making *m, const TPM2B_PRIVATE *private, const TPM2B_PUBLIC *public)
+{
+    size_t offset = 0;
+    kn_err err = tpm2_fail(conn->api->Tss2_MU_TPM2B_PUBLIC_Marshal(public, m->public, sizeof m->public, &offset),
+                           "Tss2_MU_TPM2B_PUBLIC_Marshal");
+    m->public_length = offset;
+    m->made.private = *private;
+    return err;
+}
+
+/* For a handle the new key is loaded at once, for a file it is kept in @m. */
 static kn_err create(tpm2_conn *conn, making *m)
 {
     static const TPM2B_DATA outside;
     static const TPML_PCR_SELECTION pcrs;
-    const TPM2B_PUBLIC template = template_of(m->spec);
+    const TPM2B_PUBLIC template = template_of(m->spec, m->key->uri.protected);
     TPM2B_PRIVATE *private = NULL;
     TPM2B_PUBLIC *public = NULL;
     kn_err err;
     TPM2_CALL(err, conn, Esys_Create, m->parent, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &m->sensitive, &template, &outside,
               &pcrs, &private, &public, NULL, NULL, NULL);
-    if (!kn_failed(err))
+    if (!kn_failed(err) && !m->key->uri.handle)
+        err = keep_made(conn, m, private, public);
+    else if (!kn_failed(err))
         TPM2_CALL(err, conn, Esys_Load, m->parent, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, private, public, &m->object);
     conn->api->Esys_Free(private);
     conn->api->Esys_Free(public);
@@ -98,14 +98,6 @@ static kn_err evict(tpm2_conn *conn, const tpm2_key *key, ESYS_TR object, ESYS_T
     return err;
 }
 
-static void flush(tpm2_conn *conn, ESYS_TR *object)
-{
-    for (int i = 0; *object != ESYS_TR_NONE && i < 2; i++) /* a slot that stays taken is missed by everybody */
-        if (conn->api->Esys_FlushContext(conn->esys, *object) == TSS2_RC_SUCCESS)
-            break;
-    *object = ESYS_TR_NONE;
-}
-
 /* Also a key that could not be read when it was proved. */
 static kn_err take_away(tpm2_conn *conn, tpm2_key *key)
 {
@@ -121,18 +113,25 @@ static kn_err take_away(tpm2_conn *conn, tpm2_key *key)
     return err;
 }
 
+/* Is the key, which the TPM has loaded, as it must be? */
+static kn_err check(const making *m)
+{
+    kn_custody custody;
+    char doubts[KN_CUSTODY_DOUBTS_MAX];
+    tpm2_key_custody(m->key, &custody);
+    kn_custody_doubts(&custody, doubts, sizeof doubts);
+    return m->key->expected.alg != m->spec->alg || *doubts
+               ? kn_fail(KN_E_CUSTODY, "a new %s key: %s", m->key->expected.alg->name, doubts)
+               : kn_success();
+}
+
 /* Reads the new key back; one that is not as it must be, or cannot be read, is removed again. */
 static kn_err prove(tpm2_conn *conn, making *m)
 {
-    kn_custody custody;
-    char doubts[KN_CUSTODY_DOUBTS_MAX], detail[KN_DETAIL_MAX];
+    char detail[KN_DETAIL_MAX];
     kn_err err = tpm2_key_find(conn, m->key);
-    if (!kn_failed(err)) {
-        tpm2_key_custody(m->key, &custody);
-        kn_custody_doubts(&custody, doubts, sizeof doubts);
-        if (m->key->expected.alg != m->spec->alg || *doubts)
-            err = kn_fail(KN_E_CUSTODY, "a new %s key: %s", m->key->expected.alg->name, doubts);
-    }
+    if (!kn_failed(err))
+        err = check(m);
     if (!kn_failed(err))
         return err;
     (void)snprintf(detail, sizeof detail, "%s", kn_err_detail());
@@ -140,7 +139,7 @@ static kn_err prove(tpm2_conn *conn, making *m)
     return kn_fail(err.code, "%.900s%s", detail, stays ? "; the new key stays at its handle" : "");
 }
 
-static kn_err make_it(tpm2_conn *conn, void *arg)
+static kn_err make_at_handle(tpm2_conn *conn, void *arg)
 {
     making *m = arg;
     tpm2_handles handles;
@@ -150,22 +149,83 @@ static kn_err make_it(tpm2_conn *conn, void *arg)
     if (!kn_failed(err) && tpm2_handles_have(&handles, m->key->uri.handle))
         err = kn_fail(KN_E_EXISTS, "an object is at handle 0x%08x", m->key->uri.handle);
     if (!kn_failed(err))
-        err = make_parent(conn, m);
+        err = tpm2_parent_open(conn, m->made.parent, m->key->uri.owner_auth, &m->parent);
     if (!kn_failed(err))
         err = create(conn, m);
-    flush(conn, &m->parent);
+    tpm2_parent_close(conn, m->made.parent, &m->parent);
     if (!kn_failed(err))
         err = evict(conn, m->key, m->object, &kept);
-    flush(conn, &m->object);
+    tpm2_flush(conn, &m->object);
     if (kept != ESYS_TR_NONE) /* ESYS counts references to this object otherwise than to one that was found */
         (void)conn->api->Esys_TR_Close(conn->esys, &kept);
     return kn_failed(err) ? err : prove(conn, m);
 }
 
+/* ---- into a file ---- */
+
+static kn_err make_for_file(tpm2_conn *conn, void *arg)
+{
+    making *m = arg;
+    m->parent = ESYS_TR_NONE;
+    kn_err err = tpm2_parent_open(conn, m->made.parent, m->key->uri.owner_auth, &m->parent);
+    if (!kn_failed(err))
+        err = create(conn, m);
+    tpm2_parent_close(conn, m->made.parent, &m->parent);
+    return err;
+}
+
+static kn_err load_it(tpm2_conn *conn, void *arg)
+{
+    making *m = arg;
+    kn_err err = tpm2_key_take(conn, m->key);
+    if (kn_failed(err))
+        return err;
+    tpm2_key_give(conn, m->key);
+    return check(m);
+}
+
+/* What was written is read back and loaded. */
+static kn_err write_and_prove(making *m, int fd)
+{
+    uint8_t *der = NULL;
+    size_t length = 0;
+    tpm2_tss_key again;
+    const char *path = m->key->uri.file;
+    kn_err err = tpm2_tss_key_to_der(&m->made, m->public, m->public_length, &der, &length);
+    if (!kn_failed(err))
+        err = tpm2_tss_key_write(fd, der, length);
+    free(der);
+    if (kn_failed(err))
+        return kn_fail_within(err, "the key file %s", path);
+    err = tpm2_tss_key_read(path, &again);
+    if (!kn_failed(err))
+        err = tpm2_key_set_blob(m->key, &again);
+    return kn_failed(err) ? err : tpm2_conn_run(m->key->uri.tcti, load_it, m);
+}
+
+/* The file is there from the start, so that no key is made that cannot be kept; it goes when that fails. */
+static kn_err make_file(making *m)
+{
+    const char *path = m->key->uri.file;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return kn_fail(errno == EEXIST ? KN_E_EXISTS : KN_E_IO, "the key file %s: %s", path, strerror(errno));
+    kn_err err = tpm2_conn_run(m->key->uri.tcti, make_for_file, m);
+    if (!kn_failed(err))
+        err = write_and_prove(m, fd);
+    if (close(fd) != 0 && !kn_failed(err))
+        err = kn_fail(KN_E_IO, "the key file %s: %s", path, strerror(errno));
+    if (kn_failed(err))
+        (void)unlink(path);
+    return err;
+}
+
+/* ---- both ---- */
+
 /* The authorization of the new key: what a program will send for it. */
 static kn_err choose_auth(const tpm2_key *key, TPM2B_AUTH *ret_auth)
 {
-    const char *source = key->uri.pin_source ? key->uri.pin_source : key->state->pin_source;
+    const char *source = tpm2_key_auth_source(key);
     kn_secret *secret = NULL;
     kn_err err = source ? kn_pin_read(source, &secret) : kn_success();
     if (kn_failed(err) || !secret)
@@ -179,19 +239,33 @@ static kn_err choose_auth(const tpm2_key *key, TPM2B_AUTH *ret_auth)
     return err;
 }
 
+/* What of the URI does not go together with making a key. */
+static kn_err check_uri(const tpm2_key_uri *uri)
+{
+    if (uri->key)
+        return kn_fail(KN_E_URI_MALFORMED, "key= is a key that exists; a new one is kept at handle= or in file=");
+    if (uri->handle && uri->parent)
+        return kn_fail(KN_E_URI_MALFORMED, "parent= is for keys in files; one at a handle does not need its parent again");
+    return kn_success();
+}
+
 kn_err tpm2_key_generate(void *state, const char *uri, const kn_key_spec *spec, void **ret_key, kn_public *ret_public)
 {
     void *key = NULL;
     making m = {.spec = spec};
     if (spec->alg->type != KN_KEY_EC && spec->alg->type != KN_KEY_RSA)
         return kn_fail(KN_E_KEY_USE, "keys of a TPM are EC and RSA keys, not %s", spec->alg->name);
-    kn_err err = tpm2_key_new(state, uri, &m.key);
+    kn_err err = tpm2_key_new(state, uri, false, &m.key);
     if (kn_failed(err))
         return err;
     key = m.key;
-    err = choose_auth(m.key, &m.sensitive.sensitive.userAuth);
+    m.made.parent = m.key->uri.parent ? m.key->uri.parent : TPM2_TSS_KEY_OWNER;
+    err = check_uri(&m.key->uri);
     if (!kn_failed(err))
-        err = tpm2_conn_run(m.key->uri.tcti, make_it, &m);
+        err = choose_auth(m.key, &m.sensitive.sensitive.userAuth);
+    m.made.empty_auth = m.sensitive.sensitive.userAuth.size == 0;
+    if (!kn_failed(err))
+        err = m.key->uri.handle ? tpm2_conn_run(m.key->uri.tcti, make_at_handle, &m) : make_file(&m);
     OPENSSL_cleanse(&m.sensitive, sizeof m.sensitive);
     if (kn_failed(err)) {
         tpm2_key_free(key);

@@ -69,7 +69,7 @@ static kn_err read_area(tpm2_conn *conn, tpm2_key *key)
 
 kn_err tpm2_key_find(tpm2_conn *conn, tpm2_key *key)
 {
-    if (key->generation == conn->generation)
+    if (key->blob || key->generation == conn->generation)
         return kn_success();
     key->generation = 0;
     kn_err err = tpm2_object_open(conn, key->uri.handle, &key->object);
@@ -91,15 +91,57 @@ static kn_err find_it(tpm2_conn *conn, void *key)
     return tpm2_key_find(conn, key);
 }
 
-kn_err tpm2_key_new(const tpm2_state *state, const char *uri, tpm2_key **ret_key)
+kn_err tpm2_key_set_blob(tpm2_key *key, const tpm2_tss_key *blob)
+{
+    kn_public found;
+    kn_err err = tpm2_public_of(&blob->public.publicArea, &found);
+    if (!kn_failed(err) && key->has_expected && !kn_public_equal(&found, &key->expected))
+        err = kn_fail(KN_E_KEY_CHANGED, "%s is another %s key than the alias's", key->name, found.alg->name);
+    if (!kn_failed(err) && !key->blob && !(key->blob = malloc(sizeof *key->blob)))
+        err = kn_fail(KN_E_NO_MEMORY, "a key");
+    if (kn_failed(err))
+        return err;
+    *key->blob = *blob;
+    key->area = blob->public.publicArea;
+    key->expected = found;
+    key->has_expected = true;
+    return err;
+}
+
+static kn_err read_blob(tpm2_key *key)
+{
+    tpm2_tss_key blob;
+    kn_err err = key->uri.file ? tpm2_tss_key_read(key->uri.file, &blob) : tpm2_tss_key_from_base64(key->uri.key, &blob);
+    return kn_failed(err) ? err : tpm2_key_set_blob(key, &blob);
+}
+
+static void set_name(tpm2_key *key)
+{
+    if (key->uri.handle)
+        (void)snprintf(key->name, sizeof key->name, "the key at 0x%08x", (unsigned)key->uri.handle);
+    else if (key->uri.file)
+        (void)snprintf(key->name, sizeof key->name, "the key in %s", key->uri.file);
+    else
+        (void)snprintf(key->name, sizeof key->name, "the key of a " TPM2_TSS_KEY_PEM_LABEL);
+}
+
+static kn_err new_key(const tpm2_state *state, const char *uri, const kn_public *expected, bool read, tpm2_key **ret_key)
 {
     tpm2_key *key = calloc(1, sizeof *key);
     if (!key)
         return kn_fail(KN_E_NO_MEMORY, "a key");
     key->state = state;
+    if (expected) {
+        key->expected = *expected;
+        key->has_expected = true;
+    }
     kn_err err = tpm2_key_uri_parse(uri, &key->uri);
-    if (!kn_failed(err) && key->uri.handle == 0)
-        err = kn_fail(KN_E_URI_MALFORMED, "a key in a TPM is named by its handle: tpm2:handle=0x81......");
+    if (!kn_failed(err) && !key->uri.handle && !key->uri.file && !key->uri.key)
+        err = kn_fail(KN_E_URI_MALFORMED, "a key in a TPM is named by its handle or its file: tpm2:handle=0x81......, tpm2:file=PATH");
+    if (!kn_failed(err))
+        set_name(key);
+    if (!kn_failed(err) && read && !key->uri.handle)
+        err = read_blob(key);
     if (kn_failed(err))
         tpm2_key_free(key);
     else
@@ -107,37 +149,78 @@ kn_err tpm2_key_new(const tpm2_state *state, const char *uri, tpm2_key **ret_key
     return err;
 }
 
+kn_err tpm2_key_new(const tpm2_state *state, const char *uri, bool read, tpm2_key **ret_key)
+{
+    return new_key(state, uri, NULL, read, ret_key);
+}
+
 kn_err tpm2_key_open(void *state, const char *uri, const kn_public *expected, void **ret_key, kn_public *ret_public)
 {
     tpm2_key *key = NULL;
-    kn_err err = tpm2_key_new(state, uri, &key);
-    if (kn_failed(err))
-        return err;
-    if (expected) {
-        key->expected = *expected;
-        key->has_expected = true;
-        *ret_key = key;
-        return err;
-    }
-    err = tpm2_conn_run(key->uri.tcti, find_it, key);
+    kn_err err = new_key(state, uri, expected, true, &key);
+    if (!kn_failed(err) && !expected && !key->blob)
+        err = tpm2_conn_run(key->uri.tcti, find_it, key);
     if (kn_failed(err)) {
-        tpm2_key_free(key);
+        if (key)
+            tpm2_key_free(key);
         return err;
     }
-    *ret_public = key->expected;
+    if (!expected)
+        *ret_public = key->expected;
     *ret_key = key;
     return err;
+}
+
+static void leave(tpm2_conn *conn, void *arg)
+{
+    tpm2_key *key = arg;
+    if (key->blob)
+        tpm2_flush(conn, &key->object);
+    else
+        tpm2_object_close(conn, key->uri.handle);
 }
 
 void tpm2_key_free(void *arg)
 {
     tpm2_key *key = arg;
     if (key->generation)
-        tpm2_conn_forget(key->uri.tcti, key->generation, key->uri.handle);
+        tpm2_conn_leave(key->uri.tcti, key->generation, leave, key);
     tpm2_key_uri_clear(&key->uri);
     kn_secret_free(&key->refused);
+    free(key->blob);
+    free(key->saved);
     free(key);
 }
+
+const char *tpm2_key_auth_source(const tpm2_key *key)
+{
+    if (key->uri.pin_source)
+        return key->uri.pin_source;
+    return key->blob && key->blob->empty_auth ? NULL : key->state->pin_source;
+}
+
+/* ---- key files ---- */
+
+static kn_err to_uri(const uint8_t *der, size_t length, char **ret_uri, kn_public *ret_public)
+{
+    tpm2_tss_key key;
+    char *text = NULL;
+    kn_err err = tpm2_tss_key_parse(der, length, &key);
+    if (!kn_failed(err))
+        err = tpm2_public_of(&key.public.publicArea, ret_public);
+    if (!kn_failed(err))
+        err = tpm2_tss_key_base64(der, length, &text);
+    if (!kn_failed(err) && asprintf(ret_uri, "tpm2:key=%s", text) < 0)
+        err = kn_fail(KN_E_NO_MEMORY, "a URI");
+    free(text);
+    return err;
+}
+
+const kn_key_file_functions tpm2_key_file = {
+    .pem_label = TPM2_TSS_KEY_PEM_LABEL,
+    .looks_like = tpm2_tss_key_looks_like,
+    .to_uri = to_uri,
+};
 
 kn_err tpm2_key_may(const tpm2_key *key, TPMA_OBJECT use)
 {
@@ -185,7 +268,8 @@ void tpm2_key_custody(const tpm2_key *key, kn_custody *out)
         .serial = "none",
     };
     (void)snprintf(out->mechanism, sizeof out->mechanism, "attributes 0x%08x", (unsigned)area->objectAttributes);
-    (void)snprintf(out->id, sizeof out->id, "%08x", key->uri.handle);
+    if (key->uri.handle)
+        (void)snprintf(out->id, sizeof out->id, "%08x", (unsigned)key->uri.handle);
 }
 
 static kn_err read_manufacturer(tpm2_conn *conn, kn_custody *out)
@@ -209,12 +293,16 @@ static kn_err read_manufacturer(tpm2_conn *conn, kn_custody *out)
 static kn_err inspect_it(tpm2_conn *conn, void *arg)
 {
     inspection *in = arg;
-    if (in->key->generation == conn->generation)
-        tpm2_object_close(conn, in->key->uri.handle);
-    in->key->generation = 0; /* what the TPM says now */
-    kn_err err = tpm2_key_find(conn, in->key);
+    tpm2_key *key = in->key;
+    if (key->generation == conn->generation)
+        leave(conn, key);
+    key->generation = 0; /* what the TPM says now */
+    kn_err err = tpm2_key_find(conn, key);
+    if (!kn_failed(err))
+        err = tpm2_key_take(conn, key); /* the TPM loads what belongs together only: a file's attributes are its key's */
     if (kn_failed(err))
         return err;
+    tpm2_key_give(conn, key);
     tpm2_key_custody(in->key, in->custody);
     return read_manufacturer(conn, in->custody);
 }

@@ -1,7 +1,9 @@
-/* Private keys at persistent handles of a TPM.
+/* Private keys of a TPM: at persistent handles, and in files that the TPM has wrapped.
  *
- * A key is found with one command (ReadPublic), and each signature is one more (Sign): the hash is made in software, the
- * authorization goes along as a password, and no slot of the TPM is held. The first use of a key that the TPM protects against
+ * A key at a handle is found with one command (ReadPublic), and each signature is one more (Sign): the hash is made in software,
+ * the authorization goes along as a password, and no slot of the TPM is held. A key in a file is loaded once (tpm2_load.c), and
+ * its context is kept here: each signature is ContextLoad, Sign and FlushContext, since one that stays loaded would take one of
+ * the TPM's three slots from everybody. Where a resource manager shares the slots out it stays loaded, and a signature is one command. The first use of a key that the TPM protects against
  * guessing asks for its lockout counter before an authorization is sent.
  *
  *   state    | event                                  | next
@@ -19,6 +21,7 @@
 #include "../kn_backend.h"
 #include "tpm2_conn.h"
 #include "tpm2_key_uri.h"
+#include "tpm2_tss_key.h"
 
 typedef struct tpm2_state {
     char *pin_source; /* of the configuration; NULL: none */
@@ -27,12 +30,16 @@ typedef struct tpm2_state {
 typedef struct tpm2_key {
     const tpm2_state *state;
     tpm2_key_uri uri;
+    char name[128]; /* for messages */
+    tpm2_tss_key *blob; /* what the file holds; NULL: the key is at a handle */
     bool has_expected; /* the alias carries the public key, or it was read when the key was opened */
     kn_public expected;
 
     /* guarded by the connection's lock */
     ESYS_TR object;
-    unsigned generation; /* the connection's, when the object was found; 0: never */
+    unsigned generation; /* the connection's, when the object was found; 0: never, or a file's key that is not loaded now */
+    TPMS_CONTEXT *saved; /* of a file's key, from the connection of saved_generation; NULL: none */
+    unsigned saved_generation;
     TPMT_PUBLIC area;
     bool proved;         /* the TPM took this authorization */
     kn_secret *refused;  /* the one that it did not take; an empty one: see refused_empty */
@@ -52,14 +59,31 @@ kn_err tpm2_key_derive(void *key, const uint8_t *point, size_t length, uint8_t *
 kn_err tpm2_key_inspect(void *key, kn_custody *ret_custody);
 kn_err tpm2_key_list(void *state, const char *uri, void (*row)(const kn_object_info *info, void *arg), void *arg);
 
-/* A handle of ours for the key at the handle that @uri names, not yet looked for. tpm2_key_free() releases it. */
-KN_MUST_CHECK kn_err tpm2_key_new(const tpm2_state *state, const char *uri, tpm2_key **ret_key);
+/* A handle of ours for the key that @uri names, not yet looked for. A file is read only when @read. tpm2_key_free() releases it. */
+KN_MUST_CHECK kn_err tpm2_key_new(const tpm2_state *state, const char *uri, bool read, tpm2_key **ret_key);
+
+/* Makes @blob the key's. KN_E_KEY_CHANGED when it is not the expected one. */
+KN_MUST_CHECK kn_err tpm2_key_set_blob(tpm2_key *key, const tpm2_tss_key *blob);
 
 /* What the attributes of a key that was found say. */
 void tpm2_key_custody(const tpm2_key *key, kn_custody *ret_custody);
 
-/* Finds the key on this connection, once for each. Inside tpm2_conn_run(). */
+/* Finds the key on this connection, once for each; of one in a file everything is known. Inside tpm2_conn_run(). */
 KN_MUST_CHECK kn_err tpm2_key_find(tpm2_conn *conn, tpm2_key *key);
+
+/* Has the object of a key that was found there for one command: loads one that is in a file. KN_E_TPM_FILE. */
+KN_MUST_CHECK kn_err tpm2_key_take(tpm2_conn *conn, tpm2_key *key);
+void tpm2_key_give(tpm2_conn *conn, tpm2_key *key);
+
+/* The storage key below which keys in files are: that of the owner hierarchy, which is made, or the one at the handle @parent. */
+KN_MUST_CHECK kn_err tpm2_parent_open(tpm2_conn *conn, uint32_t parent, const char *owner_auth, ESYS_TR *ret_parent);
+void tpm2_parent_close(tpm2_conn *conn, uint32_t parent, ESYS_TR *object);
+
+/* Where the key's authorization is; NULL: it is empty. */
+const char *tpm2_key_auth_source(const tpm2_key *key);
+
+/* Key files, as aliases. */
+extern const kn_key_file_functions tpm2_key_file;
 
 /* What a public area says of the key. KN_E_KEY_TYPE. */
 KN_MUST_CHECK kn_err tpm2_public_of(const TPMT_PUBLIC *area, kn_public *ret_public);

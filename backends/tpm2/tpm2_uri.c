@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define VALUE_MAX 1024
+#define VALUE_MAX 2048
 
 static int hex(char c)
 {

@@ -91,7 +91,8 @@ static const kn_cmd generate = {
                    "so is destroyed. A name that is in use is refused. The key may do what --usage says and nothing else.\n"
                    "\n"
                    "  keynym key generate 'pkcs11:token=devices;object=device-01?pin-source=/etc/keynym/pin'\n"
-                   "  keynym key generate 'tpm2:handle=0x81000200'\n",
+                   "  keynym key generate 'tpm2:handle=0x81000200'\n"
+                   "  keynym key generate 'tpm2:file=device-01.key'\n",
     .options = generate_options,
     .operands_max = 1,
     .run = run_generate,

@@ -4,6 +4,7 @@
 #include "kn_alias.h"
 #include "tpm2/tpm2_key_uri.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static void test_good(void **state)
@@ -18,6 +19,31 @@ static void test_good(void **state)
     assert_ok(tpm2_key_uri_parse("TPM2:", &uri));
     assert_int_equal(uri.handle, 0);
     assert_null(uri.tcti);
+    assert_ok(tpm2_key_uri_parse("tpm2:file=/etc/a%25b.pem;parent=0x81000001;da=yes;owner-auth=fd:3", &uri));
+    assert_int_equal(uri.handle, 0);
+    assert_string_equal(uri.file, "/etc/a%b.pem");
+    assert_int_equal(uri.parent, 0x81000001);
+    assert_true(uri.protected);
+    tpm2_key_uri_clear(&uri);
+}
+
+static void test_text(void **state)
+{
+    static const char *const same[] = {
+        "tpm2:",
+        "tpm2:handle=0x8100abcd;tcti=swtpm:path=/a%3bb;pin-source=/etc/pin",
+        "tpm2:file=/etc/a%25b.pem;owner-auth=fd:3;parent=0x81000001;da=yes",
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(same); i++) {
+        tpm2_key_uri uri;
+        char *text = NULL;
+        assert_ok(tpm2_key_uri_parse(same[i], &uri));
+        assert_ok(tpm2_key_uri_to_text(&uri, &text));
+        assert_string_equal(text, same[i]);
+        tpm2_key_uri_clear(&uri);
+        free(text);
+    }
 }
 
 static void test_bad(void **state)
@@ -41,6 +67,11 @@ static void test_bad(void **state)
         {"tpm2:handle=0x81000000;pin-source=ask:", KN_E_URI_MALFORMED},
         {"tpm2:handle=0x81000000;tcti=a%00b", KN_E_URI_MALFORMED},
         {"tpm2:handle=0x81000000;tcti=a%4", KN_E_URI_MALFORMED},
+        {"tpm2:handle=0x81000000;file=a", KN_E_URI_MALFORMED},
+        {"tpm2:file=a;da=maybe", KN_E_URI_MALFORMED},
+        {"tpm2:file=a;parent=0x40000001", KN_E_URI_MALFORMED},
+        {"tpm2:key=AAAA", KN_E_TPM_FILE},
+        {"tpm2:key=MIHw", KN_E_TPM_FILE},
     };
     tpm2_key_uri uri;
     kn_alias *alias = NULL;
@@ -57,6 +88,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),
+        cmocka_unit_test(test_text),
         cmocka_unit_test(test_bad),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

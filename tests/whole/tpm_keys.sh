@@ -76,6 +76,47 @@ done
 [ "$(grep -c 'CN *= *localhost' "$work/server.out")" -ge 4 ] || { cat "$work/server.out"; fail "the server did not see the clients' certificates"; }
 [ -z "$(tpm2_getcap handles-transient)$(tpm2_getcap handles-loaded-session)" ] || fail "something is left in the TPM"
 
+# keys in files: ours, and what tpm2-tools encodes (emptyAuth FALSE, a parent at a handle)
+"$keynym" key generate "tpm2:file=$work/own.pem" >"$work/own.txt"
+grep -F 'custody   proved' "$work/own.txt" >/dev/null || fail "custody of the new key is not proved"
+grep -F 'BEGIN TSS2 PRIVATE KEY' "$work/own.pem" >/dev/null && [ "$(stat -c %a "$work/own.pem")" = 600 ] || fail "the key file"
+"$keynym" key generate --algorithm RSA:2048 "tpm2:file=$work/own-rsa.pem" >/dev/null
+refused 'exists already' "$keynym" key generate "tpm2:file=$work/own.pem"
+(
+  cd "$work"
+  tpm2_createprimary -Q -C o -G ecc -c primary.ctx
+  tpm2_evictcontrol -Q -C o -c primary.ctx 0x81000001
+  tpm2_flushcontext -t
+  tpm2_create -Q -C 0x81000001 -G ecc256 -a 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign|noda' -u tool.pub -r tool.priv
+  tpm2_encodeobject -C 0x81000001 -u tool.pub -r tool.priv -o tool.pem
+  tpm2_flushcontext -t
+  tpm2_flushcontext -l # tpm2_encodeobject leaves its session
+) || fail "tpm2-tools"
+for file in own own-rsa tool; do
+  openssl req "${provider[@]}" -x509 -new -key "$work/$file.pem" -subj /CN=localhost -addext subjectAltName=DNS:localhost -out "$work/$file.crt" \
+    2>"$work/err" || { cat "$work/err"; fail "openssl req with $file.pem"; }
+  openssl verify -CAfile "$work/$file.crt" "$work/$file.crt" >/dev/null || fail "the certificate of $file.pem"
+done
+"$keynym" alias create "tpm2:file=$work/own.pem" --output "$work/own.alias.pem"
+openssl s_server "${provider[@]}" -accept 127.0.0.1:0 -key "$work/own.pem" -cert "$work/own.crt" -CAfile <(cat "$work/tool.crt" "$work/own-rsa.crt" "$work/own.crt") \
+  -Verify 1 -verify_return_error -www -naccept 6 >"$work/server.out" 2>&1 </dev/null &
+server=$!
+wait_until 20 grep '^ACCEPT' "$work/server.out" || { cat "$work/server.out"; fail "openssl s_server with a key file"; }
+port=$(grep '^ACCEPT' "$work/server.out" | head -1 | sed 's/.*://')
+for version in tls1_2 tls1_3; do
+  for asks in tool own-rsa own.alias; do
+    openssl s_client "${provider[@]}" -connect "127.0.0.1:$port" -servername localhost -verify_hostname localhost -verify_return_error \
+      -$version -key "$work/$asks.pem" -cert "$work/${asks%.alias}.crt" -CAfile "$work/own.crt" </dev/null >"$work/client.out" 2>&1 ||
+      { cat "$work/client.out" "$work/server.out"; fail "$version with $asks.pem"; }
+  done
+done
+wait "$server" || { cat "$work/server.out"; fail "openssl s_server with a key file"; }
+server=""
+sed 's/^M/N/' "$work/own.pem" >"$work/damaged.pem"
+refused "the TPM's key file cannot be used" "$keynym" key show "tpm2:file=$work/damaged.pem"
+refused 'No such file' "$keynym" key show "tpm2:file=$work/nowhere.pem"
+[ -z "$(tpm2_getcap handles-transient)$(tpm2_getcap handles-loaded-session)" ] || fail "something is left in the TPM"
+
 # decryption and key agreement
 "$keynym" key generate --algorithm RSA:2048 --usage sign,decrypt tpm2:handle=0x81000203 >/dev/null
 "$keynym" key generate --usage derive tpm2:handle=0x81000204 >/dev/null
@@ -98,7 +139,7 @@ refused 'is not for' openssl dgst "${provider[@]}" -sha256 -sign tpm2:handle=0x8
 "$dps" group create --dir "$work/dps" --id g --certificate "$work/pki/intermediate.pem" --hub localhost >/dev/null
 start_dps "$work/dps"
 printf '{"up":true}' >"$work/message"
-for key in "$ec" "$work/ec.pem" "$rsa" "$work/rsa.pem"; do
+for key in "$ec" "$work/ec.pem" "$rsa" "$work/rsa.pem" "$work/own.pem" "$work/own-rsa.pem"; do
   openssl req "${provider[@]}" -new -key "$key" -subj /CN=device-tpm -out "$work/device.csr"
   "$root/softhsm_config/new-pki.sh" "$work/pki" "$work/device.csr" "$work/chain.pem" >/dev/null 2>&1
   identity=(--ca "$work/dps/ca.pem" --key "$key" --cert "$work/chain.pem")

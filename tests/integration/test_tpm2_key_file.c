@@ -214,6 +214,20 @@ static void test_authorization(void **state)
     assert_int_equal(tries_spent(), 0); /* not bound to the lockout */
 }
 
+/* The PIN source of the configuration is for keys that may have an authorization. */
+static void test_configured_source(void **state)
+{
+    kn_config config = {.pin_source = pin_path};
+    kn_ctx *usual = ctx;
+    (void)state;
+    write_pin("its own"); /* of auth.pem */
+    assert_ok(kn_ctx_new(&config, &ctx));
+    assert_ok(use_once("auth.pem", ""));
+    assert_ok(use_once("plain.pem", ""));
+    kn_ctx_unref(&ctx);
+    ctx = usual;
+}
+
 static void test_protected(void **state)
 {
     char more[200];
@@ -450,6 +464,7 @@ int main(void)
         cmocka_unit_test(test_commands),
         cmocka_unit_test(test_many_keys),
         cmocka_unit_test(test_authorization),
+        cmocka_unit_test(test_configured_source),
         cmocka_unit_test(test_protected),
         cmocka_unit_test(test_persistent_parent),
         cmocka_unit_test(test_damaged),

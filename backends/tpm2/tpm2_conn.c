@@ -98,12 +98,14 @@ struct tpm2_object {
     unsigned refs;
 };
 
-kn_err tpm2_object_open(tpm2_conn *conn, uint32_t handle, ESYS_TR *ret_object)
+kn_err tpm2_object_open(tpm2_conn *conn, uint32_t handle, ESYS_TR *ret_object, bool *ret_fresh)
 {
     struct tpm2_object *o = conn->objects;
     kn_err err = kn_success();
     while (o && o->handle != handle)
         o = o->next;
+    if (ret_fresh)
+        *ret_fresh = !o;
     if (!o) {
         o = calloc(1, sizeof *o);
         if (!o)

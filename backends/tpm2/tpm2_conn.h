@@ -32,8 +32,9 @@ KN_MUST_CHECK kn_err tpm2_conn_run(const char *tcti, kn_err (*operation)(tpm2_co
 
 /* The object at a persistent handle: one of ESYS for all who ask for it, since ESYS 3 gives out the same one each time and the
  * first Esys_TR_Close() would take it from the others. One command when it is not open yet; KN_E_TPM_HANDLE when there is none.
+ * *@ret_fresh, which may be NULL: was it so?
  * tpm2_object_close() gives it back. */
-KN_MUST_CHECK kn_err tpm2_object_open(tpm2_conn *conn, uint32_t handle, ESYS_TR *ret_object);
+KN_MUST_CHECK kn_err tpm2_object_open(tpm2_conn *conn, uint32_t handle, ESYS_TR *ret_object, bool *ret_fresh);
 void tpm2_object_close(tpm2_conn *conn, uint32_t handle);
 
 /* Calls @leave outside of an operation, when the connection of @generation is still the one: to give back what was opened in it. */

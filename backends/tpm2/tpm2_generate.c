@@ -105,7 +105,7 @@ static kn_err take_away(tpm2_conn *conn, tpm2_key *key)
     if (key->generation == conn->generation)
         tpm2_object_close(conn, key->uri.handle);
     key->generation = 0;
-    kn_err err = tpm2_object_open(conn, key->uri.handle, &object);
+    kn_err err = tpm2_object_open(conn, key->uri.handle, &object, NULL);
     if (kn_failed(err))
         return err;
     err = evict(conn, key, object, &gone);

@@ -1,5 +1,6 @@
 #include "tpm2_key.h"
 
+#include "../kn_crypto.h"
 #include "tpm2_primary.h"
 
 #include <stdio.h>
@@ -48,22 +49,62 @@ kn_err tpm2_public_of(const TPMT_PUBLIC *area, kn_public *ret_public)
 
 /* ---- finding ---- */
 
-static kn_err read_area(tpm2_conn *conn, tpm2_key *key)
+/* Does a TPM2B_PUBLIC that is named so end the bytes? Part 1, 16: a name is the algorithm and the digest of the public area. */
+static bool ends_with_public(const uint8_t *bytes, size_t length, const TPM2B_NAME *name, TPM2B_PUBLIC *ret_public)
+{
+    uint8_t digest[32];
+    if (name->size != 2 + sizeof digest || name->name[0] != TPM2_ALG_SHA256 >> 8 || name->name[1] != (TPM2_ALG_SHA256 & 0xff))
+        return false;
+    for (size_t at = 0; at + 2 < length; at++) {
+        size_t size = length - at - 2;
+        if ((size_t)(bytes[at] << 8 | bytes[at + 1]) == size && kn_crypto_digest(NULL, 0, bytes + at + 2, size, digest) &&
+            !memcmp(digest, name->name + 2, sizeof digest))
+            return !kn_failed(tpm2_tss_key_public(bytes + at, size + 2, ret_public));
+    }
+    return false;
+}
+
+/* ESYS has read the public area when it opened the object, and gives it out in its serialized form only. What that looks like
+ * besides is not documented; the name tells whether it was found. */
+static bool known_public(tpm2_conn *conn, ESYS_TR object, TPM2B_PUBLIC *ret_public)
+{
+    TPM2B_NAME *name = NULL;
+    uint8_t *bytes = NULL;
+    size_t length = 0;
+    bool found = conn->api->Esys_TR_GetName(conn->esys, object, &name) == TSS2_RC_SUCCESS &&
+                 conn->api->Esys_TR_Serialize(conn->esys, object, &bytes, &length) == TSS2_RC_SUCCESS &&
+                 ends_with_public(bytes, length, name, ret_public);
+    conn->api->Esys_Free(name);
+    conn->api->Esys_Free(bytes);
+    return found;
+}
+
+static kn_err read_public(tpm2_conn *conn, ESYS_TR object, TPM2B_PUBLIC *ret_public)
 {
     TPM2B_PUBLIC *public = NULL;
-    kn_public found;
     kn_err err;
-    TPM2_CALL(err, conn, Esys_ReadPublic, key->object, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &public, NULL, NULL);
+    TPM2_CALL(err, conn, Esys_ReadPublic, object, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &public, NULL, NULL);
     if (!kn_failed(err))
-        err = tpm2_public_of(&public->publicArea, &found);
+        *ret_public = *public;
+    conn->api->Esys_Free(public);
+    return err;
+}
+
+/* @fresh: ESYS has opened it just now. */
+static kn_err read_area(tpm2_conn *conn, tpm2_key *key, bool fresh)
+{
+    TPM2B_PUBLIC public;
+    kn_public found;
+    kn_err err = fresh && known_public(conn, key->object, &public) ? kn_success() : read_public(conn, key->object, &public);
+    if (!kn_failed(err))
+        err = tpm2_public_of(&public.publicArea, &found);
     if (!kn_failed(err) && key->has_expected && !kn_public_equal(&found, &key->expected))
         err = kn_fail(KN_E_KEY_CHANGED, "the %s key there is another than the alias's", found.alg->name);
-    if (!kn_failed(err)) {
-        key->area = public->publicArea;
-        key->expected = found;
-        key->has_expected = true;
-    }
-    conn->api->Esys_Free(public);
+    if (kn_failed(err))
+        return err;
+    key->area = public.publicArea;
+    key->expected = found;
+    key->has_expected = true;
     return err;
 }
 
@@ -72,12 +113,13 @@ kn_err tpm2_key_find(tpm2_conn *conn, tpm2_key *key)
     if (key->blob || key->generation == conn->generation)
         return kn_success();
     key->generation = 0;
-    kn_err err = tpm2_object_open(conn, key->uri.handle, &key->object);
+    bool fresh;
+    kn_err err = tpm2_object_open(conn, key->uri.handle, &key->object, &fresh);
     if (err.code == KN_E_TPM_HANDLE)
         return kn_fail(KN_E_NO_KEY, "nothing is at handle 0x%08x of the TPM", key->uri.handle);
     if (kn_failed(err))
         return err;
-    err = read_area(conn, key);
+    err = read_area(conn, key, fresh);
     if (kn_failed(err)) {
         tpm2_object_close(conn, key->uri.handle);
         return kn_fail_within(err, "handle 0x%08x", key->uri.handle);

@@ -36,7 +36,7 @@ kn_err tpm2_parent_open(tpm2_conn *conn, uint32_t parent, const char *owner_auth
 {
     if (parent == TPM2_TSS_KEY_OWNER)
         return make_primary(conn, owner_auth, ret_parent);
-    kn_err err = tpm2_object_open(conn, parent, ret_parent);
+    kn_err err = tpm2_object_open(conn, parent, ret_parent, NULL);
     return err.code == KN_E_TPM_HANDLE ? kn_fail(KN_E_TPM_FILE, "its parent, 0x%08x, is not in the TPM", (unsigned)parent) : err;
 }
 

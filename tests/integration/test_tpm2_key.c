@@ -199,10 +199,10 @@ static void test_commands(void **state)
     swtpm_arm(0, 0, 0);
     assert_ok(open_key("0x81000200", "", NULL, &key));
     assert_ok(sign(key));
-    assert_int_equal(*swtpm_count, 3); /* cold start */
+    assert_int_equal(*swtpm_count, 2); /* cold start: ReadPublic, Sign */
     for (int i = 0; i < 10; i++)
         assert_ok(sign(key));
-    assert_int_equal(*swtpm_count, 13);
+    assert_int_equal(*swtpm_count, 12);
     assert_int_equal(signatures_asked(), 11);
     swtpm_arm(0, 0, 0);
     assert_ok(open_key("0x81000200", "", kn_key_public(key), &again));
@@ -211,6 +211,45 @@ static void test_commands(void **state)
     kn_key_unref(&again);
     assert_ok(sign(key)); /* two handles of ours for one key do not disturb each other */
     kn_key_unref(&key);
+}
+
+/* A key that the lockout protects costs one more, to ask how many tries are left. */
+static void test_commands_protected(void **state)
+{
+    static const uint32_t first[] = {TPM2_CC_ReadPublic, TPM2_CC_GetCapability, TPM2_CC_Sign};
+    char more[100];
+    kn_key *key = NULL;
+    (void)state;
+    (void)snprintf(more, sizeof more, ";pin-source=%s", pin_path);
+    write_pin("right");
+    swtpm_arm(0, 0, 0);
+    assert_ok(open_key("0x81000203", more, NULL, &key));
+    assert_ok(sign(key));
+    assert_int_equal(*swtpm_count, COUNT_OF(first));
+    assert_memory_equal(swtpm_codes, first, sizeof first);
+    assert_ok(sign(key));
+    assert_int_equal(*swtpm_count, COUNT_OF(first) + 1);
+    kn_key_unref(&key);
+}
+
+/* A public area that is not found in what ESYS has, since its name is no SHA-256 digest, is asked for. */
+static void test_other_name(void **state)
+{
+    char command[500];
+    kn_key *key = NULL;
+    (void)state;
+    (void)snprintf(command, sizeof command,
+                   "export TPM2TOOLS_TCTI=swtpm:path=%s/s; cd %s && tpm2_createprimary -Q -C o -g sha384 -G ecc256 -a "
+                   "'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign" NO_DA "' -c k.ctx && "
+                   "tpm2_evictcontrol -Q -C o -c k.ctx 0x81000212 && tpm2_flushcontext -t",
+                   swtpm_dir, swtpm_dir);
+    assert_int_equal(system(command), 0);
+    swtpm_arm(0, 0, 0);
+    assert_ok(open_key("0x81000212", "", NULL, &key));
+    assert_ok(sign(key));
+    assert_int_equal(*swtpm_count, 3); /* ReadPublic twice */
+    kn_key_unref(&key);
+    remove_key("0x81000212");
 }
 
 static void test_wrong_authorization(void **state)
@@ -481,6 +520,8 @@ int main(void)
         cmocka_unit_test(test_bound_scheme),
         cmocka_unit_test(test_rsa),
         cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_commands_protected),
+        cmocka_unit_test(test_other_name),
         cmocka_unit_test(test_wrong_keys),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_lost_first_authorization),

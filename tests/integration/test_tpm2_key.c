@@ -222,6 +222,9 @@ static void test_commands_protected(void **state)
     (void)state;
     (void)snprintf(more, sizeof more, ";pin-source=%s", pin_path);
     write_pin("right");
+    assert_ok(open_key("0x81000203", more, NULL, &key));
+    assert_ok(sign(key)); /* the first one after a start is answered by RETRY: libtpms writes down that such keys are in use */
+    kn_key_unref(&key);
     swtpm_arm(0, 0, 0);
     assert_ok(open_key("0x81000203", more, NULL, &key));
     assert_ok(sign(key));
@@ -520,7 +523,6 @@ int main(void)
         cmocka_unit_test(test_bound_scheme),
         cmocka_unit_test(test_rsa),
         cmocka_unit_test(test_commands),
-        cmocka_unit_test(test_commands_protected),
         cmocka_unit_test(test_other_name),
         cmocka_unit_test(test_wrong_keys),
         cmocka_unit_test(test_faults),
@@ -531,6 +533,7 @@ int main(void)
         cmocka_unit_test(test_generate_with_authorization),
         cmocka_unit_test(test_each_command_fails),
         cmocka_unit_test(test_no_authorization),
+        cmocka_unit_test(test_commands_protected),
         cmocka_unit_test(test_wrong_authorization), /* last: it spends the TPM's tries */
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

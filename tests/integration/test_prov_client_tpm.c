@@ -1,6 +1,7 @@
 /* TPM attestation against the real keynym-dps, over each transport that carries it: the challenge, the key for the hub, and
  * the hub with tokens of that key. The TPM is one in software, behind the SDK's interface. */
 #include "../support/fake_dps_hsm.h"
+#include "../support/test_proxy.h"
 #include "test_dps_harness.h"
 
 #include "kn_hub.h"
@@ -94,6 +95,8 @@ static int port_of_transport(const char *name)
     return strncmp(name, "mqtt", 5) == 0 ? dps.port : strcmp(name, "amqp") == 0 ? dps.amqp_port : dps.https_port;
 }
 
+static const char *proxy_url; /* NULL: straight */
+
 static kn_prov_code try_register(const char *transport, const char *id, kn_prov_result *result)
 {
     char endpoint[32];
@@ -105,6 +108,9 @@ static kn_prov_code try_register(const char *transport, const char *id, kn_prov_
         .ca_file = dps.ca,
         .registration_id = id,
         .payload = "{\"a\":1}",
+        .proxy = proxy_url,
+        .proxy_user = proxy_url ? "gateway" : NULL,
+        .proxy_password = proxy_url ? "p@ss:w0rd" : NULL,
     };
 
     (void)snprintf(endpoint, sizeof endpoint, "localhost:%d", port_of_transport(transport));
@@ -183,6 +189,27 @@ static void test_registers(void **state)
     assert_int_equal(send_one("mqtt", "no", 0, 1), KN_PROV_E_CONNECT_REFUSED);
 }
 
+/* HTTP CONNECT and SOCKS5, both with a user and a password. */
+static void test_proxies(void **state)
+{
+    test_proxy *proxy = test_proxy_start("gateway", "p@ss:w0rd");
+    char url[64];
+
+    (void)state;
+    for (int socks = 0; socks < 2; socks++) {
+        (void)snprintf(url, sizeof url, "%s://127.0.0.1:%d", socks ? "socks5h" : "http", test_proxy_port(proxy));
+        proxy_url = url;
+        for (size_t i = 0; i < sizeof carriers / sizeof carriers[0]; i++) {
+            unsigned before = test_proxy_tunnels(proxy);
+
+            check_registration(carriers[i], "tpm-1", "tpm-1");
+            assert_true(test_proxy_tunnels(proxy) > before);
+        }
+    }
+    proxy_url = NULL;
+    test_proxy_stop(proxy);
+}
+
 static void test_default_registration_id(void **state)
 {
     char id[80];
@@ -253,6 +280,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_registers, each),
+        cmocka_unit_test_setup(test_proxies, each),
         cmocka_unit_test_setup(test_default_registration_id, each),
         cmocka_unit_test_setup(test_mqtt_is_refused, each),
         cmocka_unit_test_setup(test_strangers, each),

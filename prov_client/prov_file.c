@@ -53,7 +53,8 @@ static bool write_and_close(int fd, const char *text)
     return ok;
 }
 
-bool prov_file_replace(const char *path, const char *text, const char **ret_what)
+/* @put gives the finished file its name. */
+static bool put_in_place(const char *path, const char *text, int (*put)(const char *temporary, const char *path), const char **ret_what)
 {
     char *temporary = NULL;
     bool ok;
@@ -68,7 +69,7 @@ bool prov_file_replace(const char *path, const char *text, const char **ret_what
         goto out;
     }
     *ret_what = "cannot write";
-    ok = write_and_close(fd, text) && rename(temporary, path) == 0;
+    ok = write_and_close(fd, text) && put(temporary, path) == 0;
     if (!ok) {
         error = errno;
         (void)unlink(temporary);
@@ -82,6 +83,27 @@ out:
     free(temporary);
     errno = error;
     return ok;
+}
+
+bool prov_file_replace(const char *path, const char *text, const char **ret_what)
+{
+    return put_in_place(path, text, rename, ret_what);
+}
+
+/* Both calls are refused where there is anything of that name, be it a link that leads nowhere. NFS has only the second, FAT only the
+ * first. */
+static int put_new(const char *temporary, const char *path)
+{
+    if (renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return -1;
+    return link(temporary, path) == 0 ? unlink(temporary) : -1;
+}
+
+bool prov_file_create(const char *path, const char *text, const char **ret_what)
+{
+    return put_in_place(path, text, put_new, ret_what);
 }
 
 bool prov_file_remove(const char *path, const char **ret_what)

@@ -21,7 +21,7 @@ kn_test(test_prov_ws LABEL unit SOURCES ${PROV_TESTS}/unit/test_prov_ws.c ${PROV
 kn_test(test_prov_file LABEL unit SOURCES ${PROV_TESTS}/unit/test_prov_file.c ${PROJECT_SOURCE_DIR}/prov_client/prov_file.c)
 target_include_directories(test_prov_file PRIVATE ${PROJECT_SOURCE_DIR}/prov_client)
 target_link_options(test_prov_file PRIVATE LINKER:--wrap=write LINKER:--wrap=fsync LINKER:--wrap=close
-                                           LINKER:--wrap=rename LINKER:--wrap=unlink)
+                                           LINKER:--wrap=rename LINKER:--wrap=unlink LINKER:--wrap=renameat2)
 
 foreach(area success errors limits command)
   kn_test(test_prov_client_${area} LABEL integration

@@ -179,4 +179,10 @@ const char *kn_cmd_absolute(const char *path, char *buffer);
 /* Replaces or makes the file in one step, mode 0600: after a crash there is the old content or the new. */
 kn_exit kn_cmd_write_text(const char *path, const char *text);
 
+/* The same for a file that must not exist, such as one with a key: what has that name is left as it is. */
+kn_exit kn_cmd_create_text(const char *path, const char *text);
+
+/* KN_EXIT_FAILURE when there is anything of that name: to be asked before work begins whose result goes there. */
+kn_exit kn_cmd_check_new(const char *path);
+
 #endif

@@ -12,7 +12,7 @@ static kn_exit write_alias(const kn_cmd_args *args, const kn_alias *alias)
     if (kn_failed(err))
         return kn_cmd_fail_backend(args->path, err);
     if (args->value[KN_OPT_OUTPUT]) {
-        status = kn_cmd_write_text(args->value[KN_OPT_OUTPUT], pem);
+        status = kn_cmd_create_text(args->value[KN_OPT_OUTPUT], pem);
     } else {
         fputs(pem, stdout);
         status = kn_cmd_flush();
@@ -28,7 +28,9 @@ static kn_exit run_create(const kn_cmd_args *args)
     kn_key *key = NULL;
     if (args->operand_count != 1)
         return kn_cmd_fail_usage(args->path, "one URI is needed that names the key");
-    kn_exit status = kn_cmd_alias_of(args->operands[0], &given);
+    kn_exit status = args->value[KN_OPT_OUTPUT] ? kn_cmd_check_new(args->value[KN_OPT_OUTPUT]) : KN_EXIT_OK;
+    if (status == KN_EXIT_OK)
+        status = kn_cmd_alias_of(args->operands[0], &given);
     if (status == KN_EXIT_OK)
         status = kn_cmd_context(args, &ctx);
     if (status == KN_EXIT_OK) {
@@ -52,7 +54,8 @@ static const kn_cmd create = {
     .synopsis = "[OPTIONS] URI",
     .description = "Finds the key on its token and writes a PEM file that names it: the URI (with the PIN source and\n"
                    "module that are configured) and the public key. No secret is in it; a program with the keynym\n"
-                   "provider loads it where it would load a private key file.\n",
+                   "provider loads it where it would load a private key file. A file that exists is not overwritten: it may be a\n"
+                   "private key.\n",
     .options = create_options,
     .operands_max = 1,
     .run = run_create,

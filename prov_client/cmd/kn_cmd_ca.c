@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define CHAIN_FILE_MAX    (256U * 1024U)
 #define DAYS_MAX          36500U
@@ -29,8 +28,8 @@ static kn_exit open_key(const kn_cmd_args *args, EVP_PKEY **ret_key)
 
     if (status == KN_EXIT_OK)
         status = kn_cmd_require(args, KN_OPT_OUTPUT);
-    if (status == KN_EXIT_OK && access(args->value[KN_OPT_OUTPUT], F_OK) == 0)
-        status = kn_cmd_fail(KN_EXIT_FAILURE, args->value[KN_OPT_OUTPUT], "choose another file, or remove it", "exists");
+    if (status == KN_EXIT_OK)
+        status = kn_cmd_check_new(args->value[KN_OPT_OUTPUT]);
     if (status == KN_EXIT_OK)
         status = kn_cmd_hsm_configure(args);
     if (status)
@@ -61,7 +60,7 @@ static kn_exit write_pem(const char *path, X509 *certificate, const kn_cmd_chain
     for (size_t i = 0; good && issuers && i < issuers->count; i++)
         good = PEM_write_bio_X509(out, issuers->cert[i]) == 1;
     good = good && (size = BIO_get_mem_data(out, &data)) > 0 && (text = strndup(data, (size_t)size)) != NULL;
-    status = good ? kn_cmd_write_text(path, text) : kn_cmd_fail(KN_EXIT_FAILURE, path, NULL, "out of memory");
+    status = good ? kn_cmd_create_text(path, text) : kn_cmd_fail(KN_EXIT_FAILURE, path, NULL, "out of memory");
     free(text);
     BIO_free(out);
     return status;

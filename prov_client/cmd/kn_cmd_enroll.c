@@ -286,6 +286,8 @@ static kn_exit run_keys(const kn_cmd_args *args)
     kn_exit status = kn_cmd_require(args, KN_OPT_OUTPUT);
 
     if (status == KN_EXIT_OK)
+        status = kn_cmd_check_new(args->value[KN_OPT_OUTPUT]);
+    if (status == KN_EXIT_OK)
         status = kn_enroll_path(args, kn_enroll_kind(args), "/attestationmechanism", path);
     if (status == KN_EXIT_OK)
         status = kn_enroll_open(args, &e);
@@ -299,7 +301,7 @@ static kn_exit run_keys(const kn_cmd_args *args)
              asprintf(&text, "%s\n%s\n", text_of(keys, "primaryKey"), text_of(keys, "secondaryKey")) < 0)
         status = kn_cmd_fail(KN_EXIT_FAILURE, args->path, NULL, "out of memory");
     if (status == KN_EXIT_OK)
-        status = kn_cmd_write_text(args->value[KN_OPT_OUTPUT], text);
+        status = kn_cmd_create_text(args->value[KN_OPT_OUTPUT], text);
     kn_cmd_wipe(&text);
     cJSON_Delete(json);
     kn_enroll_close(&e);
@@ -315,6 +317,8 @@ static kn_exit run_device_key(const kn_cmd_args *args)
 
     if (status == KN_EXIT_OK)
         status = kn_cmd_require(args, KN_OPT_OUTPUT);
+    if (status == KN_EXIT_OK)
+        status = kn_cmd_check_new(args->value[KN_OPT_OUTPUT]);
     if (status)
         return status;
     if (args->operand_count != 1)
@@ -327,7 +331,7 @@ static kn_exit run_device_key(const kn_cmd_args *args)
     else if (asprintf(&text, "%s\n", key) < 0)
         status = kn_cmd_fail(KN_EXIT_FAILURE, args->path, NULL, "out of memory");
     if (status == KN_EXIT_OK)
-        status = kn_cmd_write_text(args->value[KN_OPT_OUTPUT], text);
+        status = kn_cmd_create_text(args->value[KN_OPT_OUTPUT], text);
     OPENSSL_cleanse(key, sizeof key);
     kn_cmd_wipe(&text);
     kn_cmd_wipe(&group);
@@ -342,7 +346,8 @@ static const kn_cmd keys = {
     .name = "keys",
     .summary = "write an enrollment's symmetric keys into a file",
     .synopsis = "--connection FILE --output FILE [OPTIONS] ID",
-    .description = "Writes primary and secondary key of the enrollment ID, a line each, into a file that only its owner can read.\n",
+    .description = "Writes primary and secondary key of the enrollment ID, a line each, into a file that only its owner can read.\n"
+                   "A file that exists is not overwritten.\n",
     .options = keys_options,
     .operands_max = 1,
     .run = run_keys,
@@ -353,7 +358,8 @@ static const kn_cmd device_key = {
     .summary = "make a device's key from its group's",
     .synopsis = "--symmetric-keys FILE --output FILE ID",
     .description = "Derives the symmetric key of the device ID from the first key in the file, which is its group's, and writes it\n"
-                   "into a file that only its owner can read. For the factory: a device must never see its group's key.\n",
+                   "into a file that only its owner can read. A file that exists is not overwritten. For the factory: a device must\n"
+                   "never see its group's key.\n",
     .options = device_key_options,
     .operands_max = 1,
     .run = run_device_key,

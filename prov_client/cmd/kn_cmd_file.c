@@ -105,6 +105,27 @@ kn_exit kn_cmd_write_text(const char *path, const char *text)
     return prov_file_replace(path, text, &what) ? KN_EXIT_OK : fail_file(path, what);
 }
 
+static kn_exit fail_exists(const char *path)
+{
+    return kn_cmd_fail(KN_EXIT_FAILURE, path, "choose another file, or remove it", "exists, and nothing is overwritten");
+}
+
+kn_exit kn_cmd_create_text(const char *path, const char *text)
+{
+    const char *what;
+
+    if (prov_file_create(path, text, &what))
+        return KN_EXIT_OK;
+    return errno == EEXIST ? fail_exists(path) : fail_file(path, what);
+}
+
+kn_exit kn_cmd_check_new(const char *path)
+{
+    struct stat status;
+
+    return lstat(path, &status) == 0 ? fail_exists(path) : KN_EXIT_OK;
+}
+
 const char *kn_cmd_absolute(const char *path, char *buffer)
 {
     /* file:, credential:, fd: are no relative paths; a file whose name begins so is named ./fd:x */

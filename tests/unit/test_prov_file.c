@@ -1,4 +1,4 @@
-/* Replacing a file: the process is killed, and each call fails, at every write, fsync, close and rename in turn.
+/* Making and replacing a file: the process is killed, and each call fails, at every write, fsync, close and rename in turn.
  * The linker sends those calls of prov_file.c to this file (--wrap). */
 #include "prov_file.h"
 
@@ -31,6 +31,8 @@ int __wrap_fsync(int fd);
 int __wrap_close(int fd);
 int __wrap_rename(const char *from, const char *to);
 int __wrap_unlink(const char *path);
+int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
 
 typedef enum hit {
     NOTHING,
@@ -45,6 +47,7 @@ static bool armed;
 static hit what;
 static unsigned at, calls;
 static bool unsynced;    /* data was written and not synchronised */
+static bool old_system; /* a file system that does not know RENAME_NOREPLACE */
 static bool entry_lost;  /* renamed or removed, and the directory not synchronised */
 
 /* True: the call is to fail. */
@@ -125,6 +128,22 @@ int __wrap_rename(const char *from, const char *to)
     return result;
 }
 
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+    bool brief;
+
+    if (armed)
+        assert_false(unsynced);
+    if (turn(false, &brief))
+        return -1;
+    if (old_system) {
+        errno = EINVAL;
+        return -1;
+    }
+    entry_lost = entry_lost || armed;
+    return __real_renameat2(from_fd, from, to_fd, to, flags);
+}
+
 int __wrap_unlink(const char *path)
 {
     bool brief;
@@ -197,7 +216,7 @@ static bool holds(const char *text)
     return size == strlen(text) && strcmp(content, text) == 0;
 }
 
-static bool replace_armed(hit kind, unsigned number)
+static bool write_armed(bool (*write_file)(const char *name, const char *text, const char **ret_what), hit kind, unsigned number)
 {
     const char *problem = NULL;
     bool ok;
@@ -207,10 +226,15 @@ static bool replace_armed(hit kind, unsigned number)
     calls = 0;
     unsynced = entry_lost = false;
     armed = true;
-    ok = prov_file_replace(path, NEW, &problem);
+    ok = write_file(path, NEW, &problem);
     armed = false;
     assert_non_null(problem);
     return ok;
+}
+
+static bool replace_armed(hit kind, unsigned number)
+{
+    return write_armed(prov_file_replace, kind, number);
 }
 
 static unsigned calls_of_a_replacement(void)
@@ -300,6 +324,43 @@ static void test_mode_and_names(void **state)
     assert_string_equal(problem, "cannot remove");
 }
 
+/* What is there stays, whatever it is; where nothing is, the whole file comes, or nothing. */
+static void test_create(void **state)
+{
+    const char *problem = NULL;
+    struct stat status;
+    bool made = false;
+
+    (void)state;
+    for (int old = 0; old < 2; old++) {
+        old_system = old;
+        put_old();
+        assert_false(prov_file_create(path, NEW, &problem));
+        assert_int_equal(errno, EEXIST);
+        assert_true(holds(OLD));
+        assert_int_equal(entries(false), 1);
+        assert_int_equal(__real_unlink(path), 0);
+        assert_int_equal(symlink("nowhere", path), 0);
+        assert_false(prov_file_create(path, NEW, &problem));
+        assert_int_equal(errno, EEXIST);
+        assert_int_equal(entries(false), 1);
+        assert_int_equal(__real_unlink(path), 0);
+        for (unsigned number = 0; number < 3; number++) { /* write, fsync, close */
+            assert_false(write_armed(prov_file_create, FAIL, number));
+            assert_int_equal(entries(false), 0);
+        }
+        assert_false(write_armed(prov_file_create, FAIL, 3)); /* the file gets its name */
+        assert_int_equal(errno, ENOSPC);
+        assert_int_equal(entries(false), 0);
+        made = write_armed(prov_file_create, NOTHING, 0);
+        assert_true(made && holds(NEW) && !unsynced && !entry_lost);
+        assert_int_equal(entries(false), 1);
+        assert_int_equal(stat(path, &status), 0);
+        assert_int_equal(status.st_mode & 0777, 0600);
+    }
+    old_system = false;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -307,6 +368,7 @@ int main(void)
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_short_write),
         cmocka_unit_test(test_mode_and_names),
+        cmocka_unit_test(test_create),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -32,6 +32,9 @@ keynym key generate --pin-source pin --algorithm RSA:2048 --usage sign,decrypt "
 
 # an alias: with the PIN source inside, usable from anywhere, and readable without the token
 keynym alias create --pin-source pin --output "$work/one.pem" "$uri"
+! "$keynym" alias create --pin-source pin --output "$work/one.pem" "$uri" >"$work/out" 2>&1 || fail "an alias file was replaced"
+has 'one.pem: exists'
+has 'next: choose another file'
 cd /
 [ "$(stat -c %a "$work/one.pem")" = 600 ] || fail "the alias file is open to others"
 SOFTHSM2_CONF=/nonexistent keynym alias show "$work/one.pem"

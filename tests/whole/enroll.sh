@@ -133,6 +133,15 @@ run_enroll 0 create sensors --group --symmetric-keys "$work/dev-2.keys"
 [ "$(cat "$work/sensor-7.key")" = "$("$dps" group key --dir "$work/dps" --id sensors --device sensor-7)" ] || fail "another derived key"
 [ "$(stat -c %a "$work/sensor-7.key")" = 600 ] || fail "others can read the device's key"
 
+# a file that exists is not overwritten, nor is the service asked for keys
+name="keys, file exists"
+echo precious >"$work/precious"
+refuse 1 'precious: exists' keys dev-2 --output "$work/precious"
+refused 1 'precious: exists' "$keynym" enroll device-key --symmetric-keys "$work/dev-2.keys" --output "$work/precious" sensor-7
+ln -s nowhere "$work/dangling"
+refuse 1 'dangling: exists' keys dev-2 --output "$work/dangling"
+[ "$(cat "$work/precious")" = precious ] && [ ! -e "$work/nowhere" ] || fail "$name: it was written to"
+
 # ---- registrations ----
 name=registrations
 printf '[keynym_hsm]\nregistration_id = sensor-7\nsymmetric_key = %s\n' "$work/sensor-7.key" >"$work/keynym.cnf"

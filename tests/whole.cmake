@@ -42,3 +42,4 @@ kn_script(doctor whole ${CMAKE_CURRENT_LIST_DIR}/whole/doctor.sh ${PROJECT_SOURC
 kn_script(enroll whole ${CMAKE_CURRENT_LIST_DIR}/whole/enroll.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(ca whole ${CMAKE_CURRENT_LIST_DIR}/whole/ca.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(retry whole ${CMAKE_CURRENT_LIST_DIR}/whole/retry.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+kn_script(json whole ${CMAKE_CURRENT_LIST_DIR}/whole/json.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})

@@ -81,6 +81,8 @@ static kn_exit print_commands(const kn_cmd *const *commands, const char *path)
     (void)printf("  %-12s %s\n\n  %-12s show this text\n", "help", "show how to use a command", "--help");
     if (commands_are_all(path))
         (void)printf("  %-12s show the version\n", "--version");
+    if (commands_are_all(path))
+        (void)printf("\nEvery command takes --json.\n");
     (void)printf("\nMore: %s help COMMAND\n", path);
     return kn_cmd_flush();
 }

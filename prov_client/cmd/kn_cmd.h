@@ -158,6 +158,9 @@ bool kn_cmd_json_text(cJSON *object, const char *name, const char *value);
 /* Prints @tree and a line feed to standard output. Borrows @tree; NULL stands for "out of memory". */
 kn_exit kn_cmd_print_json(const cJSON *tree);
 
+/* Prints one JSON object of texts: NAME, VALUE, ..., NULL. A member whose value is NULL is left out. */
+kn_exit kn_cmd_print_members(const char *name, ...) __attribute__((sentinel));
+
 /* Standard output has been written, as far as the kernel can tell. */
 kn_exit kn_cmd_flush(void);
 

@@ -11,9 +11,13 @@ static kn_exit write_alias(const kn_cmd_args *args, const kn_alias *alias)
     kn_err err = kn_alias_to_pem(alias, &pem);
     if (kn_failed(err))
         return kn_cmd_fail_backend(args->path, err);
-    if (args->value[KN_OPT_OUTPUT]) {
+    if (args->value[KN_OPT_OUTPUT])
         status = kn_cmd_create_text(args->value[KN_OPT_OUTPUT], pem);
-    } else {
+    if (status == KN_EXIT_OK && args->value[KN_OPT_JSON]) {
+        const kn_public *public = kn_alias_public(alias);
+        status = kn_cmd_print_members("uri", kn_alias_uri(alias), "algorithm", public ? public->alg->name : NULL, "file",
+                                      args->value[KN_OPT_OUTPUT], "pem", pem, NULL);
+    } else if (!args->value[KN_OPT_OUTPUT]) {
         fputs(pem, stdout);
         status = kn_cmd_flush();
     }
@@ -46,7 +50,7 @@ static kn_exit run_create(const kn_cmd_args *args)
     return status;
 }
 
-static const kn_opt create_options[] = {KN_OPT_OUTPUT, KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_COUNT};
+static const kn_opt create_options[] = {KN_OPT_OUTPUT, KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_JSON, KN_OPT_COUNT};
 
 static const kn_cmd create = {
     .name = "create",
@@ -71,11 +75,7 @@ static kn_exit run_show(const kn_cmd_args *args)
         return status;
     const kn_public *public = kn_alias_public(alias);
     if (args->value[KN_OPT_JSON]) {
-        cJSON *tree = cJSON_CreateObject();
-        bool ok = tree && kn_cmd_json_text(tree, "uri", kn_alias_uri(alias)) &&
-                  kn_cmd_json_text(tree, "algorithm", public ? public->alg->name : NULL);
-        status = kn_cmd_print_json(ok ? tree : NULL);
-        cJSON_Delete(tree);
+        status = kn_cmd_print_members("uri", kn_alias_uri(alias), "algorithm", public ? public->alg->name : NULL, NULL);
     } else {
         printf("uri        %s\npublic key %s\n", kn_alias_uri(alias), public ? public->alg->name : "not in the file");
         status = kn_cmd_flush();

@@ -140,6 +140,8 @@ static kn_exit run_request(const kn_cmd_args *args)
     status = kn_ca_request(key, args->value[KN_OPT_SUBJECT], &made);
     if (status == KN_EXIT_OK)
         status = write_pem(args->value[KN_OPT_OUTPUT], NULL, NULL, made);
+    if (status == KN_EXIT_OK && args->value[KN_OPT_JSON])
+        status = kn_cmd_print_members("commonName", args->value[KN_OPT_SUBJECT], "file", args->value[KN_OPT_OUTPUT], NULL);
     X509_REQ_free(made);
     close_key(key);
     return status;
@@ -148,7 +150,7 @@ static kn_exit run_request(const kn_cmd_args *args)
 #define KEY_OPTIONS KN_OPT_KEY, KN_OPT_PIN_SOURCE, KN_OPT_MODULE, KN_OPT_OUTPUT
 
 static const kn_opt root_options[] = {KEY_OPTIONS, KN_OPT_SUBJECT, KN_OPT_DAYS, KN_OPT_JSON, KN_OPT_COUNT};
-static const kn_opt request_options[] = {KEY_OPTIONS, KN_OPT_SUBJECT, KN_OPT_COUNT};
+static const kn_opt request_options[] = {KEY_OPTIONS, KN_OPT_SUBJECT, KN_OPT_JSON, KN_OPT_COUNT};
 
 static const kn_cmd root = {
     .name = "root",
@@ -265,6 +267,8 @@ static kn_exit run_proof(const kn_cmd_args *args)
                        : kn_cmd_fail(KN_EXIT_FAILURE, args->path, NULL, "out of memory");
         if (status == KN_EXIT_OK)
             status = write_pem(args->value[KN_OPT_OUTPUT], certificate, NULL, NULL);
+        if (status == KN_EXIT_OK && args->value[KN_OPT_JSON])
+            status = report(args, certificate);
         X509_free(certificate);
         EVP_PKEY_free(fresh);
         close_key(key);
@@ -274,7 +278,7 @@ static kn_exit run_proof(const kn_cmd_args *args)
     return status;
 }
 
-static const kn_opt proof_options[] = {KEY_OPTIONS, KN_OPT_CERT, KN_OPT_CODE, KN_OPT_COUNT};
+static const kn_opt proof_options[] = {KEY_OPTIONS, KN_OPT_CERT, KN_OPT_CODE, KN_OPT_JSON, KN_OPT_COUNT};
 
 static const kn_cmd proof = {
     .name = "proof",

@@ -1,5 +1,6 @@
 /* keynym cert: the certificate chain beside a key. */
 #include "kn_cmd_backend.h"
+#include "kn_cmd_chain.h"
 
 #include "kn_cert.h"
 
@@ -34,6 +35,54 @@ static kn_err chain_of(const char *text, const char *path, kn_certs *certs)
     return err;
 }
 
+static char *pem_of(X509 *cert)
+{
+    char *data = NULL, *text = NULL;
+    BIO *out = BIO_new(BIO_s_mem());
+    if (out && PEM_write_bio_X509(out, cert)) {
+        long size = BIO_get_mem_data(out, &data);
+        text = size > 0 ? strndup(data, (size_t)size) : NULL;
+    }
+    BIO_free(out);
+    return text;
+}
+
+/* Each as `keynym ca show --json` describes it, and its PEM. */
+static cJSON *chain_json(const kn_cmd_chain *chain)
+{
+    cJSON *array = kn_cmd_chain_json(chain);
+    for (size_t i = 0; array && i < chain->count; i++) {
+        char *pem = pem_of(chain->cert[i]);
+        if (!pem || !kn_cmd_json_text(cJSON_GetArrayItem(array, (int)i), "pem", pem)) {
+            cJSON_Delete(array);
+            array = NULL;
+        }
+        free(pem);
+    }
+    return array;
+}
+
+static kn_exit print_json(const kn_cmd_args *args, const kn_certs *certs)
+{
+    kn_cmd_chain chain = {.count = 0};
+    kn_exit status = KN_EXIT_OK;
+    for (size_t i = 0; i < certs->count && status == KN_EXIT_OK; i++) {
+        const unsigned char *der = certs->cert[i].der;
+        X509 *cert = chain.count < KN_CMD_CHAIN_MAX ? d2i_X509(NULL, &der, (long)certs->cert[i].length) : NULL;
+        if (cert)
+            chain.cert[chain.count++] = cert;
+        else
+            status = kn_cmd_fail(KN_EXIT_FAILURE, args->path, NULL, "certificate %zu cannot be shown", i + 1);
+    }
+    if (status == KN_EXIT_OK) {
+        cJSON *array = chain_json(&chain);
+        status = kn_cmd_print_json(array);
+        cJSON_Delete(array);
+    }
+    kn_cmd_chain_free(&chain);
+    return status;
+}
+
 static kn_exit run_import(const kn_cmd_args *args)
 {
     kn_ctx *ctx = NULL;
@@ -54,6 +103,8 @@ static kn_exit run_import(const kn_cmd_args *args)
             err = kn_cert_write_chain(ctx, args->value[KN_OPT_KEY], &certs);
         if (kn_failed(err))
             status = kn_cmd_fail_backend(args->path, err);
+        else if (args->value[KN_OPT_JSON])
+            status = print_json(args, &certs);
         else
             printf("%zu certificate%s stored\n", certs.count, certs.count == 1 ? "" : "s");
     }
@@ -63,7 +114,7 @@ static kn_exit run_import(const kn_cmd_args *args)
     return status == KN_EXIT_OK ? kn_cmd_flush() : status;
 }
 
-static const kn_opt import_options[] = {KN_OPT_KEY, KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_COUNT};
+static const kn_opt import_options[] = {KN_OPT_KEY, KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_JSON, KN_OPT_COUNT};
 
 static const kn_cmd import = {
     .name = "import",
@@ -90,7 +141,9 @@ static kn_exit run_show(const kn_cmd_args *args)
     kn_err err = kn_cert_read_chain(ctx, args->operands[0], &certs);
     if (kn_failed(err))
         status = kn_cmd_fail_backend(args->path, err);
-    for (size_t i = 0; i < certs.count && status == KN_EXIT_OK; i++)
+    else if (args->value[KN_OPT_JSON])
+        status = print_json(args, &certs);
+    for (size_t i = 0; !args->value[KN_OPT_JSON] && i < certs.count && status == KN_EXIT_OK; i++)
         if (!PEM_write(stdout, PEM_STRING_X509, "", certs.cert[i].der, (long)certs.cert[i].length))
             status = kn_cmd_fail(KN_EXIT_FAILURE, args->path, NULL, "standard output cannot be written");
     kn_certs_free(&certs);
@@ -98,7 +151,7 @@ static kn_exit run_show(const kn_cmd_args *args)
     return status == KN_EXIT_OK ? kn_cmd_flush() : status;
 }
 
-static const kn_opt show_options[] = {KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_COUNT};
+static const kn_opt show_options[] = {KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_JSON, KN_OPT_COUNT};
 
 static const kn_cmd show = {
     .name = "show",

@@ -49,6 +49,7 @@ static kn_exit show(const kn_cmd_args *args, const cJSON *json, void (*print)(co
 /* One request for one id; the answer is printed. */
 static kn_exit one(const kn_cmd_args *args, const char *method, const char *prefix, void (*print)(const cJSON *item))
 {
+    const char *id_member = print == print_registration ? "registrationId" : kn_enroll_id_member(args);
     char path[KN_ENROLL_PATH_MAX];
     kn_enroll e;
     cJSON *json = NULL;
@@ -63,6 +64,8 @@ static kn_exit one(const kn_cmd_args *args, const char *method, const char *pref
         &(prov_service_request){.method = method, .path = path, .etag = args->value[KN_OPT_ETAG]}, &json);
     if (status == KN_EXIT_OK && json)
         status = show(args, json, print);
+    else if (status == KN_EXIT_OK && args->value[KN_OPT_JSON]) /* deleted: the answer has no body */
+        status = kn_cmd_print_members(id_member, args->operands[0], "state", "deleted", NULL);
     cJSON_Delete(json);
     kn_enroll_close(&e);
     return status;
@@ -302,6 +305,8 @@ static kn_exit run_keys(const kn_cmd_args *args)
         status = kn_cmd_fail(KN_EXIT_FAILURE, args->path, NULL, "out of memory");
     if (status == KN_EXIT_OK)
         status = kn_cmd_create_text(args->value[KN_OPT_OUTPUT], text);
+    if (status == KN_EXIT_OK && args->value[KN_OPT_JSON])
+        status = kn_cmd_print_members(kn_enroll_id_member(args), args->operands[0], "file", args->value[KN_OPT_OUTPUT], NULL);
     kn_cmd_wipe(&text);
     cJSON_Delete(json);
     kn_enroll_close(&e);
@@ -332,15 +337,16 @@ static kn_exit run_device_key(const kn_cmd_args *args)
         status = kn_cmd_fail(KN_EXIT_FAILURE, args->path, NULL, "out of memory");
     if (status == KN_EXIT_OK)
         status = kn_cmd_create_text(args->value[KN_OPT_OUTPUT], text);
+    if (status == KN_EXIT_OK && args->value[KN_OPT_JSON])
+        status = kn_cmd_print_members("registrationId", args->operands[0], "file", args->value[KN_OPT_OUTPUT], NULL);
     OPENSSL_cleanse(key, sizeof key);
     kn_cmd_wipe(&text);
     kn_cmd_wipe(&group);
     return status;
 }
 
-static const kn_opt keys_options[] = {KN_OPT_CONNECTION, KN_OPT_CA,     KN_OPT_PROXY,  KN_OPT_PROXY_AUTH,
-                                      KN_OPT_TIMEOUT,    KN_OPT_GROUP, KN_OPT_OUTPUT, KN_OPT_COUNT};
-static const kn_opt device_key_options[] = {KN_OPT_SYMMETRIC_KEYS, KN_OPT_OUTPUT, KN_OPT_COUNT};
+static const kn_opt keys_options[] = {KN_ENROLL_OPTIONS, KN_OPT_GROUP, KN_OPT_OUTPUT, KN_OPT_COUNT};
+static const kn_opt device_key_options[] = {KN_OPT_SYMMETRIC_KEYS, KN_OPT_OUTPUT, KN_OPT_JSON, KN_OPT_COUNT};
 
 static const kn_cmd keys = {
     .name = "keys",

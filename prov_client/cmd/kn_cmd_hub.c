@@ -146,6 +146,16 @@ static kn_exit run_job(const kn_cmd_args *args, job *j)
 
 /* ---- send ---- */
 
+static kn_exit print_accepted(size_t size)
+{
+    cJSON *object = cJSON_CreateObject();
+    bool good = object && cJSON_AddBoolToObject(object, "accepted", true) && cJSON_AddNumberToObject(object, "bytes", (double)size);
+    kn_exit status = kn_cmd_print_json(good ? object : NULL);
+
+    cJSON_Delete(object);
+    return status;
+}
+
 static kn_exit send_body(job *j, kn_hub *hub)
 {
     const kn_hub_message message = {
@@ -158,6 +168,8 @@ static kn_exit send_body(job *j, kn_hub *hub)
 
     if (code)
         return report_failure(code, hub);
+    if (j->args->value[KN_OPT_JSON])
+        return print_accepted(j->body_size);
     if (!j->args->value[KN_OPT_QUIET])
         (void)printf("accepted by the hub: %zu bytes\n", j->body_size);
     return kn_cmd_flush();
@@ -297,7 +309,7 @@ static kn_exit run_listen(const kn_cmd_args *args)
         KN_OPT_PROXY_AUTH, KN_OPT_CA, KN_OPT_KEY, KN_OPT_CERT, KN_OPT_PIN_SOURCE, KN_OPT_MODULE,             \
         KN_OPT_TPM, KN_OPT_TIMEOUT
 
-static const kn_opt send_options[] = {CONNECTION,   KN_OPT_CONTENT_TYPE, KN_OPT_PROPERTIES,
+static const kn_opt send_options[] = {CONNECTION,   KN_OPT_CONTENT_TYPE, KN_OPT_PROPERTIES, KN_OPT_JSON,
                                       KN_OPT_QUIET, KN_OPT_VERBOSE,      KN_OPT_COUNT};
 
 static const kn_cmd send_cmd = {
@@ -315,13 +327,13 @@ static const kn_cmd send_cmd = {
     .run = run_send,
 };
 
-static const kn_opt twin_options[] = {CONNECTION, KN_OPT_VERBOSE, KN_OPT_COUNT};
+static const kn_opt twin_options[] = {CONNECTION, KN_OPT_JSON, KN_OPT_VERBOSE, KN_OPT_COUNT};
 
 static const kn_cmd twin_cmd = {
     .name = "twin",
     .summary = "show the device's twin",
     .synopsis = "(--registration FILE | --hub HOST --device-id ID) [OPTIONS]",
-    .description = "Prints desired and reported properties as JSON. The transport https has none.\n",
+    .description = "Prints desired and reported properties as JSON, with --json or without. The transport https has none.\n",
     .options = twin_options,
     .run = run_twin,
 };

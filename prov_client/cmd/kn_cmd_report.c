@@ -48,6 +48,22 @@ bool kn_cmd_json_text(cJSON *object, const char *name, const char *value)
     return !value || cJSON_AddStringToObject(object, name, value);
 }
 
+kn_exit kn_cmd_print_members(const char *name, ...)
+{
+    cJSON *object = cJSON_CreateObject();
+    bool good = object != NULL;
+    kn_exit status;
+    va_list args;
+
+    va_start(args, name);
+    for (; good && name; name = va_arg(args, const char *))
+        good = kn_cmd_json_text(object, name, va_arg(args, const char *));
+    va_end(args);
+    status = kn_cmd_print_json(good ? object : NULL);
+    cJSON_Delete(object);
+    return status;
+}
+
 kn_exit kn_cmd_flush(void)
 {
     if (fflush(stdout) != 0 || ferror(stdout))

@@ -99,13 +99,15 @@ static kn_exit run_init(const kn_cmd_args *args)
         if (kn_failed(err))
             status = kn_cmd_fail_backend(args->path, err);
     }
+    if (status == KN_EXIT_OK && args->value[KN_OPT_JSON])
+        status = kn_cmd_print_members("uri", args->operands[0], "state", "ready", NULL);
     kn_ctx_unref(&ctx);
     kn_secret_free(&pin);
     kn_secret_free(&so_pin);
     return status;
 }
 
-static const kn_opt init_options[] = {KN_OPT_PIN_SOURCE, KN_OPT_SO_PIN_SOURCE, KN_OPT_MODULE, KN_OPT_COUNT};
+static const kn_opt init_options[] = {KN_OPT_PIN_SOURCE, KN_OPT_SO_PIN_SOURCE, KN_OPT_MODULE, KN_OPT_JSON, KN_OPT_COUNT};
 
 static const kn_cmd init = {
     .name = "init",

@@ -13,6 +13,7 @@ kn_script(exports_hsm lint ${KN_LINT}/exports.sh $<TARGET_FILE:keynym_hsm_shared
   hsm_client_tpm_init hsm_client_tpm_deinit hsm_client_tpm_interface hsm_client_key_interface
   keynym_hsm_configure keynym_hsm_load_config keynym_hsm_sign_sas keynym_hsm_use keynym_hsm_set_log keynym_hsm_setting keynym_hsm_last_error keynym_hsm_version)
 kn_script(man lint ${KN_LINT}/man.sh ${PROJECT_SOURCE_DIR} $<TARGET_FILE:keynym_cmd> $<TARGET_FILE:keynym-dps>)
+kn_script(completion lint ${KN_LINT}/completion.sh ${PROJECT_SOURCE_DIR} $<TARGET_FILE:keynym_cmd>)
 set_target_properties(kn_errors_md PROPERTIES EXCLUDE_FROM_ALL OFF)
 kn_script(errors_md lint ${KN_LINT}/errors_md.sh ${PROJECT_SOURCE_DIR} $<TARGET_FILE:kn_errors_md>)
 
@@ -42,4 +43,5 @@ kn_script(doctor whole ${CMAKE_CURRENT_LIST_DIR}/whole/doctor.sh ${PROJECT_SOURC
 kn_script(enroll whole ${CMAKE_CURRENT_LIST_DIR}/whole/enroll.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(ca whole ${CMAKE_CURRENT_LIST_DIR}/whole/ca.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(retry whole ${CMAKE_CURRENT_LIST_DIR}/whole/retry.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+kn_script(completion whole ${CMAKE_CURRENT_LIST_DIR}/whole/completion.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(json whole ${CMAKE_CURRENT_LIST_DIR}/whole/json.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})

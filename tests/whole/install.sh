@@ -8,6 +8,7 @@ for file in keynym keynym-dps keynym.so libkeynym_hsm.so libkeynym_hsm.a libkeyn
   kn_prov.h keynym.1 keynym-dps.1 keynym-provider.7; do
   installed "$file"
 done
+[ -f "$(find "$work/dest" -type d -path '*/bash-completion/completions')/keynym" ] || fail "the completion is not installed"
 command=$(find "$work/dest" -path '*/bin/keynym')
 "$command" --version >"$work/out" 2>&1 || { cat "$work/out"; fail "the installed command does not run"; }
 ! grep -rqF "$root" "$work/dest" --include='*.h' || fail "a path of the source tree is in a header"

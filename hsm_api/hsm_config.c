@@ -315,6 +315,11 @@ static const char *current_name(void)
 
 /* ---- what the other files use ---- */
 
+const char *hsm_setting_name(hsm_setting setting)
+{
+    return rows[setting].name;
+}
+
 kn_err hsm_settings_get(hsm_settings *ret_settings)
 {
     const char *values[HSM_SETTING_COUNT] = {NULL};

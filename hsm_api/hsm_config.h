@@ -37,6 +37,9 @@ typedef struct hsm_settings {
     kn_ctx *ctx;
 } hsm_settings;
 
+/* The setting's name in the configuration file. */
+const char *hsm_setting_name(hsm_setting setting);
+
 /* Copies of the settings of this thread's identity, as they are now. The configuration file is read when it was not yet;
  * that there is none is no error. */
 KN_MUST_CHECK kn_err hsm_settings_get(hsm_settings *ret_settings);

@@ -56,3 +56,10 @@ kn_test(test_hsm_libp11 LABEL contract
         SOURCES contract/test_hsm_libp11.c support/hsm.c support/prov.c support/sdk.c support/tls_server.c
         LIBS kn_test_token kn_backends keynym_hsm_shared OpenSSL::SSL ${CMAKE_DL_LIBS})
 target_compile_definitions(test_hsm_libp11 PRIVATE KEYNYM_MODULE_DIR="$<TARGET_FILE_DIR:keynym_provider>")
+
+# The example configuration files against the tables of settings.
+kn_test(test_examples LABEL unit
+        SOURCES unit/test_examples.c ${PROJECT_SOURCE_DIR}/hsm_api/hsm_config.c ${PROJECT_SOURCE_DIR}/hsm_api/hsm_report.c
+        LIBS kn_backends OpenSSL::Crypto Threads::Threads)
+target_include_directories(test_examples PRIVATE ${PROJECT_SOURCE_DIR}/hsm_api ${PROJECT_SOURCE_DIR}/backends)
+target_compile_definitions(test_examples PRIVATE KN_EXAMPLES="${PROJECT_SOURCE_DIR}/docs/examples")

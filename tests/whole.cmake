@@ -44,4 +44,5 @@ kn_script(enroll whole ${CMAKE_CURRENT_LIST_DIR}/whole/enroll.sh ${PROJECT_SOURC
 kn_script(ca whole ${CMAKE_CURRENT_LIST_DIR}/whole/ca.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(retry whole ${CMAKE_CURRENT_LIST_DIR}/whole/retry.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(completion whole ${CMAKE_CURRENT_LIST_DIR}/whole/completion.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+kn_script(examples whole ${CMAKE_CURRENT_LIST_DIR}/whole/examples.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(json whole ${CMAKE_CURRENT_LIST_DIR}/whole/json.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})

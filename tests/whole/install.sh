@@ -9,6 +9,9 @@ for file in keynym keynym-dps keynym.so libkeynym_hsm.so libkeynym_hsm.a libkeyn
   installed "$file"
 done
 [ -f "$(find "$work/dest" -type d -path '*/bash-completion/completions')/keynym" ] || fail "the completion is not installed"
+for file in keynym.cnf openssl.cnf; do
+  [ -f "$(find "$work/dest" -type d -path "*/doc/keynym/examples")/$file" ] || fail "the example $file is not installed"
+done
 command=$(find "$work/dest" -path '*/bin/keynym')
 "$command" --version >"$work/out" 2>&1 || { cat "$work/out"; fail "the installed command does not run"; }
 ! grep -rqF "$root" "$work/dest" --include='*.h' || fail "a path of the source tree is in a header"

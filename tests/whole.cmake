@@ -45,4 +45,5 @@ kn_script(ca whole ${CMAKE_CURRENT_LIST_DIR}/whole/ca.sh ${PROJECT_SOURCE_DIR} $
 kn_script(retry whole ${CMAKE_CURRENT_LIST_DIR}/whole/retry.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(completion whole ${CMAKE_CURRENT_LIST_DIR}/whole/completion.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(examples whole ${CMAKE_CURRENT_LIST_DIR}/whole/examples.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+kn_script(tutorial whole ${CMAKE_CURRENT_LIST_DIR}/whole/tutorial.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(json whole ${CMAKE_CURRENT_LIST_DIR}/whole/json.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})

@@ -209,6 +209,7 @@ static void on_event(dps_amqp_session *s, pn_event_t *event)
         pn_connection_open(connection);
         break;
     case PN_CONNECTION_REMOTE_CLOSE:
+        dps_log(DPS_LOG_DEBUG, "%s: CLOSE", s->peer->address);
         pn_connection_close(connection);
         break;
     case PN_SESSION_REMOTE_OPEN:

@@ -47,4 +47,5 @@ kn_script(retry whole ${CMAKE_CURRENT_LIST_DIR}/whole/retry.sh ${PROJECT_SOURCE_
 kn_script(completion whole ${CMAKE_CURRENT_LIST_DIR}/whole/completion.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(examples whole ${CMAKE_CURRENT_LIST_DIR}/whole/examples.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(tutorial whole ${CMAKE_CURRENT_LIST_DIR}/whole/tutorial.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+kn_script(signals whole ${CMAKE_CURRENT_LIST_DIR}/whole/signals.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(json whole ${CMAKE_CURRENT_LIST_DIR}/whole/json.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})

@@ -41,3 +41,8 @@ endforeach()
 
 # The same entry point that libFuzzer calls, driven by a fixed sequence: quick, and the same on every run.
 kn_test(fuzz_prov_mqtt LABEL fuzz SOURCES ${PROV_TESTS}/fuzz/fuzz_prov_mqtt.c LIBS keynym_prov TIMEOUT 60)
+
+kn_test(test_kn_cmd_json LABEL unit
+        SOURCES ${PROV_TESTS}/unit/test_kn_cmd_json.c ${PROJECT_SOURCE_DIR}/prov_client/cmd/kn_cmd_json.c
+        LIBS PkgConfig::CJSON kn_backends)
+target_include_directories(test_kn_cmd_json PRIVATE ${PROJECT_SOURCE_DIR}/prov_client/cmd ${PROJECT_SOURCE_DIR}/backends)

@@ -155,6 +155,11 @@ kn_exit kn_cmd_fail_usage(const char *path, const char *detail, ...) __attribute
 /* Adds a string member unless @value is NULL. False when memory is out. */
 bool kn_cmd_json_text(cJSON *object, const char *name, const char *value);
 
+/* kn_cmd_json.c. Labels of tokens and messages of devices may hold any bytes, JSON is UTF-8 (RFC 8259): the text of @tree, with U+FFFD for
+ * each byte that is none; free() it. NULL when memory is out, or @tree is NULL. */
+char *kn_cmd_json_print(const cJSON *tree, bool formatted);
+bool kn_cmd_is_utf8(const char *text);
+
 /* Prints @tree and a line feed to standard output. Borrows @tree; NULL stands for "out of memory". */
 kn_exit kn_cmd_print_json(const cJSON *tree);
 

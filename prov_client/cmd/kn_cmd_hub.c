@@ -4,6 +4,7 @@
 #include "../../hsm_api/hsm_client_data.h"
 #include "../../hsm_api/keynym_hsm.h"
 #include "../kn_hub.h"
+#include "../prov_base64.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -230,18 +231,32 @@ static const char *const kinds[] = {
     [KN_HUB_DESIRED] = "desired",
 };
 
+/* As text where it is text, else in base64. */
+static bool add_body(cJSON *object, const kn_hub_event *event)
+{
+    char *encoded;
+    bool good;
+
+    if (strlen(event->body) == event->body_size && kn_cmd_is_utf8(event->body))
+        return kn_cmd_json_text(object, "body", event->body);
+    encoded = prov_base64_encode((const unsigned char *)event->body, event->body_size);
+    good = encoded && kn_cmd_json_text(object, "bodyBase64", encoded);
+    free(encoded);
+    return good;
+}
+
 static bool print_event_json(const kn_hub_event *event)
 {
     cJSON *object = cJSON_CreateObject();
     char *line = NULL;
 
     if (object && kn_cmd_json_text(object, "event", kinds[event->kind]) &&
-        kn_cmd_json_text(object, "body", event->body) &&
+        add_body(object, event) &&
         (!*event->properties || kn_cmd_json_text(object, "properties", event->properties)))
-        line = cJSON_PrintUnformatted(object);
+        line = kn_cmd_json_print(object, false);
     if (line)
         (void)puts(line);
-    cJSON_free(line);
+    free(line);
     cJSON_Delete(object);
     return line != NULL;
 }

@@ -84,7 +84,7 @@ static kn_exit report_failure(const kn_cmd_args *args, const kn_prov_result *res
 
 static kn_exit store_result(const char *path, const cJSON *json)
 {
-    char *printed = json ? cJSON_Print(json) : NULL, *text = NULL;
+    char *printed = kn_cmd_json_print(json, true), *text = NULL;
     kn_exit status;
 
     if (!printed || asprintf(&text, "%s\n", printed) < 0) {
@@ -93,7 +93,7 @@ static kn_exit store_result(const char *path, const cJSON *json)
     } else {
         status = kn_cmd_write_text(path, text);
     }
-    cJSON_free(printed);
+    free(printed);
     free(text);
     return status;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 __attribute__((format(printf, 4, 0))) static kn_exit fail(kn_exit status, const char *what, const char *next,
@@ -75,11 +76,11 @@ kn_exit kn_cmd_flush(void)
 
 kn_exit kn_cmd_print_json(const cJSON *tree)
 {
-    char *text = tree ? cJSON_Print(tree) : NULL;
+    char *text = kn_cmd_json_print(tree, true);
 
     if (!text)
         return kn_cmd_fail(KN_EXIT_FAILURE, "JSON output", NULL, "out of memory");
     (void)puts(text);
-    cJSON_free(text);
+    free(text);
     return kn_cmd_flush();
 }

@@ -82,6 +82,10 @@ bad any key generate-symmetric -- "${pin[@]}" "pkcs11:token=json;object=hmac"
 good key import-symmetric -- "${pin[@]}" "pkcs11:token=json;object=imported" "$work/hmac"
 bad any key import-symmetric -- "${pin[@]}" "pkcs11:token=json;object=second" "$work/nothing"
 good key list -- "${pin[@]}" pkcs11:token=json
+# a label that is no UTF-8: \xff, half a sequence
+good key generate -- "${pin[@]}" "pkcs11:token=json;object=a%FFb%C3"
+good key list -- "${pin[@]}" pkcs11:token=json
+"$build/tests/whole_json" 0.label 1.label 2.label 3.label <"$work/out" | grep -qx $'a\xef\xbf\xbdb\xef\xbf\xbd' || fail "the label is not shown"
 bad 3 key list -- "${pin[@]}" pkcs11:token=nothing
 good key show -- "${pin[@]}" "$key"
 bad 3 key show -- "${pin[@]}" "pkcs11:token=json;object=nothing"
@@ -159,6 +163,11 @@ bad 4 hub twin -- --hub localhost:1 --device-id device-01 "${net[@]}" "${identit
 "$dps" send --dir "$work/dps" --device device-01 --body hello >/dev/null
 run 0 hub listen -- "${at[@]}" --events 1 --duration 60
 [ "$(wc -l <"$work/out")" = 2 ] || { cat "$work/out"; fail "not two events: $what"; }
+printf 'a\377\0b' >"$work/binary"
+"$dps" send --dir "$work/dps" --device device-01 --file "$work/binary" >/dev/null
+run 0 hub listen -- "${at[@]}" --events 1 --duration 60
+tail -1 "$work/out" >"$work/line"
+[ "$("$build/tests/whole_json" bodyBase64 body <"$work/line")" = "$(base64 <"$work/binary")" ] || { cat "$work/out"; fail "another body"; }
 while read -r line; do
   echo "$line" >"$work/line"
   is_document "$work/line" || fail "a line is no JSON: $line"

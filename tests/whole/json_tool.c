@@ -1,5 +1,6 @@
 /* json_tool [PATH]...: standard input is one JSON document; prints what the members PATH ("a.b.0") hold, a line each. */
 #include <cjson/cJSON.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,11 @@ int main(int argc, char **argv)
     static char text[1 << 20];
     const char *end = NULL;
     size_t size = fread(text, 1, sizeof text - 1, stdin);
+    (void)setlocale(LC_ALL, "C.UTF-8");
+    if (mbstowcs(NULL, text, 0) == (size_t)-1) {
+        (void)fprintf(stderr, "json_tool: this is not UTF-8\n");
+        return 1;
+    }
     cJSON *root = cJSON_ParseWithLengthOpts(text, size, &end, 0);
     if (!root || strspn(end, " \n") != strlen(end)) {
         (void)fprintf(stderr, "json_tool: this is no JSON document: %.200s\n", text);

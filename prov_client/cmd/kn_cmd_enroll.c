@@ -31,11 +31,25 @@ static void print_registration(const cJSON *item)
                  text_of(item, "assignedHub"), text_of(item, "deviceId"), text_of(item, "lastUpdatedDateTimeUtc"));
 }
 
-/* An object, or a list of them. */
-static kn_exit show(const kn_cmd_args *args, const cJSON *json, void (*print)(const cJSON *item))
+/* Keys are for the file of `keynym enroll keys`, not for screens and logs, even if the service should answer with them. */
+static void hide_keys(cJSON *enrollment)
 {
-    const cJSON *item;
+    cJSON *keys = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(enrollment, "attestation"), "symmetricKey");
 
+    cJSON_DeleteItemFromObjectCaseSensitive(keys, "primaryKey");
+    cJSON_DeleteItemFromObjectCaseSensitive(keys, "secondaryKey");
+}
+
+/* An object, or a list of them. */
+static kn_exit show(const kn_cmd_args *args, cJSON *json, void (*print)(const cJSON *item))
+{
+    cJSON *item;
+
+    if (cJSON_IsArray(json)) {
+        cJSON_ArrayForEach(item, json) hide_keys(item);
+    } else {
+        hide_keys(json);
+    }
     if (args->value[KN_OPT_JSON])
         return kn_cmd_print_json(json);
     if (cJSON_IsArray(json)) {

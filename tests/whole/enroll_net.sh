@@ -92,6 +92,24 @@ proxy_start
 refused 1 'certificate' "$keynym" enroll list --ca "$work/pki/root.pem" --connection "$work/connection" --proxy "http://$proxy"
 proxy_saw "1 tunnels, 0 refused"
 
+# ---- a service that answers with keys: they are not printed ----
+name="an answer with keys"
+mkdir -p "$work/www/enrollments"
+keys='"attestation":{"type":"symmetricKey","symmetricKey":{"primaryKey":"c2VjcmV0LXByaW1hcnk=","secondaryKey":"c2VjcmV0LXNlY29uZA=="}}'
+body="{\"registrationId\":\"dev-9\",$keys}"
+printf 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %s\r\nConnection: close\r\n\r\n%s' ${#body} "$body" \
+  >"$work/www/enrollments/dev-9?api-version=2021-10-01"
+(cd "$work/www" && exec timeout 60 openssl s_server -accept 127.0.0.1:0 -HTTP -cert "$work/dps/server.pem" -key "$work/dps/server.key") \
+  >"$work/s_server" 2>&1 &
+s_server=$!
+wait_until 20 grep -q '^ACCEPT .*:[1-9]' "$work/s_server" || { cat "$work/s_server"; fail "no openssl s_server"; }
+(umask 077 && sed "s/localhost:$https/localhost:$(sed -n 's/^ACCEPT .*:\([0-9]*\)$/\1/p' "$work/s_server")/" "$work/connection" >"$work/connection.keys")
+run 0 "$keynym" enroll get dev-9 --ca "$work/dps/ca.pem" --connection "$work/connection.keys" --json
+kill "$s_server"
+is registrationId dev-9
+is attestation.symmetricKey '{}'
+! grep -q c2Vjcm "$work/out" "$work/err" || fail "$name: printed"
+
 # ---- a group that refers to a CA certificate ----
 at=(--ca "$work/dps/ca.pem" --connection "$work/connection")
 "$dps" certificate add --dir "$work/dps" --id factory --certificate "$work/pki/root.pem" --verified >/dev/null

@@ -32,10 +32,10 @@ proxy_start() { # [USER PASSWORD]: sets proxy
   wait_until 20 test -s "$work/proxy.out" || fail "no proxy"
   proxy=127.0.0.1:$(head -1 "$work/proxy.out")
 }
-proxy_saw() { # WORDS: ends it
+proxy_saw() { # PATTERN: ends it
   exec 7>&-
   wait "$proxy_pid"
-  [ "$(tail -1 "$work/proxy.out")" = "$1" ] || { cat "$work/proxy.out"; fail "$name: the proxy did not see $1"; }
+  tail -1 "$work/proxy.out" | grep -qxE -- "$1" || { cat "$work/proxy.out"; fail "$name: the proxy did not see $1"; }
 }
 
 "$root/softhsm_config/new-pki.sh" "$work/pki" >/dev/null 2>&1
@@ -50,8 +50,6 @@ named hub1.keynym.test
 (umask 077 && printf 'user:pass:word\n' >"$work/auth" && printf 'user:wrong\n' >"$work/wrong")
 count=0
 for kind in http socks5h; do
-  # over HTTP each begins with a request without a password, which the proxy answers with the ways it knows
-  refusals=$([ $kind = http ] && echo 3 || echo 1)
   proxy_start
   name="$kind" && count=$((count + 1))
   run 0 "$keynym" enroll create "dev-$count" --symmetric-key --ca "$work/dps/ca.pem" --connection "$work/connection.hub1.keynym.test" \
@@ -66,7 +64,8 @@ for kind in http socks5h; do
   name="$kind with a wrong password"
   refused 1 'proxy' "$keynym" enroll get "dev-$count" --ca "$work/dps/ca.pem" --connection "$work/connection" \
     --proxy "$kind://$proxy" --proxy-auth "$work/wrong"
-  proxy_saw "1 tunnels, $refusals refused"
+  # at least once: over HTTP each begins with a request without a password
+  proxy_saw "1 tunnels, [1-9][0-9]* refused"
   name="$kind, no proxy there"
   refused 4 'cannot be reached' "$keynym" enroll list --ca "$work/dps/ca.pem" --connection "$work/connection" --proxy "$kind://127.0.0.1:1"
 done

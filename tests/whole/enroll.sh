@@ -138,6 +138,8 @@ name="keys, file exists"
 echo precious >"$work/precious"
 refuse 1 'precious: exists' keys dev-2 --output "$work/precious"
 refused 1 'precious: exists' "$keynym" enroll device-key --symmetric-keys "$work/dev-2.keys" --output "$work/precious" sensor-7
+(umask 077 && sed "s/localhost:$https/localhost:1/" "$work/connection" >"$work/nobody")
+refused 1 'precious: exists' "$keynym" enroll keys --connection "$work/nobody" --output "$work/precious" dev-2
 ln -s nowhere "$work/dangling"
 refuse 1 'dangling: exists' keys dev-2 --output "$work/dangling"
 [ "$(cat "$work/precious")" = precious ] && [ ! -e "$work/nowhere" ] || fail "$name: it was written to"

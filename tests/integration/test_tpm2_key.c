@@ -69,27 +69,6 @@ static unsigned signatures_asked(void)
     return n;
 }
 
-static kn_err read_counter(tpm2_conn *conn, void *arg)
-{
-    TPMI_YES_NO more = TPM2_NO;
-    TPMS_CAPABILITY_DATA *data = NULL;
-    kn_err err;
-    TPM2_CALL(err, conn, Esys_GetCapability, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_TPM_PROPERTIES,
-              TPM2_PT_LOCKOUT_COUNTER, 1, &more, &data);
-    if (!kn_failed(err))
-        *(unsigned *)arg = data->data.tpmProperties.tpmProperty[0].value;
-    conn->api->Esys_Free(data);
-    return err;
-}
-
-/* Of the TPM: wrong authorizations that it remembers. */
-static unsigned tries_spent(void)
-{
-    unsigned n = 0;
-    assert_ok(tpm2_conn_run(swtpm_tcti, read_counter, &n));
-    return n;
-}
-
 static void write_pin(const char *pin)
 {
     FILE *file = fopen(pin_path, "w");
@@ -262,10 +241,10 @@ static void test_wrong_authorization(void **state)
     (void)state;
     (void)snprintf(more, sizeof more, ";pin-source=%s", pin_path);
     write_pin("wrong");
-    assert_int_equal(tries_spent(), 0);
+    assert_int_equal(swtpm_tries_spent(), 0);
     assert_ok(open_key("0x81000203", more, NULL, &key));
     assert_error(KN_E_PIN_INCORRECT, sign(key));
-    assert_int_equal(tries_spent(), 1);
+    assert_int_equal(swtpm_tries_spent(), 1);
     swtpm_arm(0, 0, 0);
     assert_error(KN_E_PIN_INCORRECT, sign(key));
     assert_int_equal(signatures_asked(), 0);
@@ -273,7 +252,7 @@ static void test_wrong_authorization(void **state)
     assert_ok(sign(key));
     write_pin("wrong again"); /* the key was proved, the authorization is read anew */
     assert_error(KN_E_PIN_INCORRECT, sign(key));
-    assert_int_equal(tries_spent(), 2);
+    assert_int_equal(swtpm_tries_spent(), 2);
     write_pin("right"); /* but nobody knows before it is sent, and it would be the last of three */
     swtpm_arm(0, 0, 0);
     assert_error(KN_E_PIN_LAST_TRY, sign(key));
@@ -281,7 +260,7 @@ static void test_wrong_authorization(void **state)
     kn_key_unref(&key);
     assert_ok(open_key("0x81000203", "", NULL, &key));
     assert_error(KN_E_PIN_LAST_TRY, sign(key));
-    assert_int_equal(tries_spent(), 2);
+    assert_int_equal(swtpm_tries_spent(), 2);
     kn_key_unref(&key);
     assert_ok(open_key("0x81000200", "", NULL, &key)); /* keys that are not protected go on */
     assert_ok(sign(key));

@@ -84,26 +84,6 @@ static kn_err use_once(const char *name, const char *more)
     return err;
 }
 
-static kn_err read_counter(tpm2_conn *conn, void *arg)
-{
-    TPMI_YES_NO more = TPM2_NO;
-    TPMS_CAPABILITY_DATA *data = NULL;
-    kn_err err;
-    TPM2_CALL(err, conn, Esys_GetCapability, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_TPM_PROPERTIES,
-              TPM2_PT_LOCKOUT_COUNTER, 1, &more, &data);
-    if (!kn_failed(err))
-        *(unsigned *)arg = data->data.tpmProperties.tpmProperty[0].value;
-    conn->api->Esys_Free(data);
-    return err;
-}
-
-static unsigned tries_spent(void)
-{
-    unsigned n = 0;
-    assert_ok(tpm2_conn_run(swtpm_tcti, read_counter, &n));
-    return n;
-}
-
 static int set_up(void **state)
 {
     kn_key *key = NULL;
@@ -211,7 +191,7 @@ static void test_authorization(void **state)
     write_pin("its own");
     assert_ok(sign(key));
     kn_key_unref(&key);
-    assert_int_equal(tries_spent(), 0); /* not bound to the lockout */
+    assert_int_equal(swtpm_tries_spent(), 0); /* not bound to the lockout */
 }
 
 /* The PIN source of the configuration is for keys that may have an authorization. */
@@ -241,7 +221,7 @@ static void test_protected(void **state)
     assert_ok(open_key("da.pem", with_pin, &key));
     assert_error(KN_E_PIN_INCORRECT, sign(key));
     assert_error(KN_E_PIN_INCORRECT, sign(key)); /* remembered */
-    assert_int_equal(tries_spent(), 1);
+    assert_int_equal(swtpm_tries_spent(), 1);
     write_pin("its own");
     assert_ok(sign(key));
     kn_key_unref(&key);

@@ -110,3 +110,23 @@ void swtpm_check_clean(void)
     assert_ok(tpm2_conn_run(swtpm_tcti, count_handles, &taken));
     assert_int_equal(taken, 0);
 }
+
+static kn_err read_counter(tpm2_conn *conn, void *arg)
+{
+    TPMI_YES_NO more = TPM2_NO;
+    TPMS_CAPABILITY_DATA *data = NULL;
+    kn_err err;
+    TPM2_CALL(err, conn, Esys_GetCapability, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_TPM_PROPERTIES,
+              TPM2_PT_LOCKOUT_COUNTER, 1, &more, &data);
+    if (!kn_failed(err))
+        *(unsigned *)arg = data->data.tpmProperties.tpmProperty[0].value;
+    conn->api->Esys_Free(data);
+    return err;
+}
+
+unsigned swtpm_tries_spent(void)
+{
+    unsigned n = 0;
+    assert_ok(tpm2_conn_run(swtpm_tcti, read_counter, &n));
+    return n;
+}

@@ -19,6 +19,9 @@ void swtpm_stop(void);
 /* From now on commands @at to @at + @times - 1 are answered by @rc in the TPM's place; @at 0: none. */
 void swtpm_arm(unsigned at, unsigned times, uint32_t rc);
 
+/* Wrong authorizations that the TPM remembers: its lockout counter. */
+unsigned swtpm_tries_spent(void);
+
 /* No object and no session is left in the TPM. */
 void swtpm_check_clean(void);
 

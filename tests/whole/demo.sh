@@ -21,12 +21,13 @@ one_run
 one_run --verbose
 [ -z "$(find "$work" -name 'keynym-demo.*')" ] || fail "the demo left its directory behind"
 
-# --tpm: a third device, by TPM attestation
+# --tpm: a third device with its key in a TPM, and one by TPM attestation
 one_run --tpm
-for text in "[13/13]" "registration id  " "accepted by the hub: 30 bytes" "message from the TPM's device" "status 401" \
-  "A third one is registered by its TPM"; do
+for text in "(id 81000200)" "Device ID: device-03" "[15/15]" "registration id  " "accepted by the hub: 30 bytes" \
+  "message from the TPM's device" "status 401" "another device is registered by its TPM"; do
   grep -qF -- "$text" "$work/out" || { cat "$work/out"; fail "the output of --tpm does not have: $text"; }
 done
+[ "$(grep -c 'custody   proved' "$work/out")" = 3 ] || fail "custody is not proved for the key in the TPM"
 [ -z "$(pgrep -f -- "swtpm socket.*$work/keynym-demo" || true)" ] || fail "--tpm left a TPM"
 [ -z "$(find "$work" -name 'keynym-demo.*')" ] || fail "--tpm left its directory behind"
 

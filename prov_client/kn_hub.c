@@ -18,6 +18,8 @@ struct kn_hub {
     prov_identity identity;
     hub_connection *connection; /* NULL: lost */
     int64_t renew_at_ms;        /* of the SAS token; INT64_MAX: there is none */
+    unsigned losses;            /* connections of this call that were of no use, one after the other */
+    kn_prov_code lost_code;     /* of the last one */
     kn_hub_on_event on_event;   /* while listening */
     void *on_event_context;
     char problem[PROV_DETAIL_MAX + 200];
@@ -138,6 +140,23 @@ static kn_prov_code wait_ms(kn_hub *hub, uint32_t pause_ms, prov_error *error)
     return prov_deadline_sleep(&hub->session.limits, pause_ms, error);
 }
 
+/* The first lost connection is replaced at once, those after it with back-off: a hub that accepts every
+ * connection and then closes it, or one over HTTPS, which connects with its first request, is not hammered. */
+static kn_prov_code wait_after_losses(kn_hub *hub, prov_error *error)
+{
+    uint32_t pause_ms = BACKOFF_MIN_MS;
+    prov_error why = *error;
+
+    for (unsigned i = 2; i < hub->losses && pause_ms < BACKOFF_MAX_MS; i++)
+        pause_ms *= 2;
+    if (hub->losses < 2 || !wait_ms(hub, with_jitter(pause_ms < BACKOFF_MAX_MS ? pause_ms : BACKOFF_MAX_MS), error))
+        return KN_PROV_OK;
+    if (hub->request.cancel && atomic_load(hub->request.cancel))
+        return KN_PROV_E_CANCELLED;
+    *error = why;
+    return hub->lost_code;
+}
+
 /* Connects when the connection is lost or its token grows old; again and again while the failures are passing
  * ones. */
 static kn_prov_code ensure_connection(kn_hub *hub, prov_error *error)
@@ -151,6 +170,8 @@ static kn_prov_code ensure_connection(kn_hub *hub, prov_error *error)
     }
     if (hub->connection)
         return KN_PROV_OK;
+    if ((code = wait_after_losses(hub, error)))
+        return code;
     while (is_passing(code = connect_once(hub, error))) {
         prov_error why = *error;
 
@@ -172,6 +193,8 @@ static bool lose_connection(kn_hub *hub, kn_prov_code code, const prov_error *er
     if (code == KN_PROV_OK || code == KN_PROV_E_ARGUMENT)
         return false;
     disconnect(hub);
+    hub->losses++;
+    hub->lost_code = code;
     prov_trace(&hub->session, "the connection with the hub is lost: %s", error->detail);
     (void)tell(hub, KN_HUB_DISCONNECTED, error->detail);
     return is_passing(code);
@@ -218,6 +241,7 @@ kn_prov_code kn_hub_send(kn_hub *hub, const kn_hub_message *message)
                               KN_HUB_PROPERTIES_MAX),
                     &error);
     start_clock(hub);
+    hub->losses = 0;
     do {
         code = ensure_connection(hub, &error);
         if (code)
@@ -238,6 +262,7 @@ kn_prov_code kn_hub_twin(kn_hub *hub, char **ret_json)
             prov_fail(&error, KN_PROV_E_ARGUMENT, "%s has no twin; use mqtt or amqp", hub->transport->name),
             &error);
     start_clock(hub);
+    hub->losses = 0;
     do {
         code = ensure_connection(hub, &error);
         if (code)
@@ -280,11 +305,14 @@ kn_prov_code kn_hub_listen(kn_hub *hub, uint32_t duration_ms, kn_hub_on_event on
 
     hub->on_event = on_event;
     hub->on_event_context = context;
+    hub->losses = 0;
     while (go_on && code == KN_PROV_OK && prov_now_ms() < end_ms) {
         start_clock(hub);
         code = ensure_connection(hub, &error);
         if (code == KN_PROV_OK)
             code = listen_once(hub, end_ms, &go_on, &error);
+        if (code == KN_PROV_OK)
+            hub->losses = 0;
         if (code && code != KN_PROV_E_CANCELLED && lose_connection(hub, code, &error))
             code = KN_PROV_OK;
     }

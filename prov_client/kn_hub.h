@@ -18,6 +18,7 @@
  *   WAITING   | connect fails for now                | WAITING, twice as long, at most a minute
  *   WAITING   | connect is refused, time-out, cancel | failed: the call returns
  *
+ * In one call the first lost connection is replaced at once; the pauses begin with the second.
  * A message whose acknowledgement was lost with the connection is sent again: the hub may see it twice.
  */
 #ifndef KN_HUB_H

@@ -62,6 +62,8 @@ static void note_alert(const SSL *ssl, int where, int value)
         curl->alert = value & 0xff;
         (void)snprintf(curl->alert_text, sizeof curl->alert_text, "%s", SSL_alert_desc_string_long(value));
     }
+    if ((where & SSL_CB_WRITE_ALERT) == SSL_CB_WRITE_ALERT && (value & 0xff) == SSL_AD_PROTOCOL_VERSION)
+        curl->version_refused = true;
     if (where & SSL_CB_HANDSHAKE_DONE) {
         curl->handshake_done = true;
         (void)snprintf(curl->description, sizeof curl->description, "%s, %s", SSL_get_version(ssl),
@@ -133,8 +135,11 @@ static const char *words(const prov_curl *curl, CURLcode result)
 /* libcurl has taken the errors off OpenSSL's queue and into its text by now. */
 static kn_prov_code fail_as_alert(const prov_curl *curl, prov_error *error)
 {
-    return prov_fail(error, is_about_certificate(curl->alert) ? KN_PROV_E_CERTIFICATE_REFUSED : KN_PROV_E_TLS,
-                     "TLS alert %d from the service, \"%s\"", curl->alert, curl->alert_text);
+    kn_prov_code code = is_about_certificate(curl->alert)          ? KN_PROV_E_CERTIFICATE_REFUSED
+                        : curl->alert == SSL_AD_PROTOCOL_VERSION ? KN_PROV_E_TLS_VERSION
+                                                                 : KN_PROV_E_TLS;
+
+    return prov_fail(error, code, "TLS alert %d from the service, \"%s\"", curl->alert, curl->alert_text);
 }
 
 kn_prov_code prov_curl_fail(const prov_curl *curl, const char *doing, CURLcode result, prov_error *error)
@@ -179,6 +184,8 @@ static kn_prov_code fail_to_connect(const prov_curl *curl, CURLcode result, prov
         if (curl_rows[i].result == result)
             code = curl_rows[i].code;
     }
+    if (curl->version_refused)
+        code = KN_PROV_E_TLS_VERSION;
     /* the proxy's refusal: CURLE_RECV_ERROR once, CURLE_COULDNT_CONNECT from curl 8.17 on */
     (void)curl_easy_getinfo(curl->handle, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
     if (code == KN_PROV_E_UNREACHABLE && proxy_status >= 300)

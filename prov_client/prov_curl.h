@@ -1,7 +1,7 @@
 /* What every use of libcurl here shares: a handle on the one TLS path, whose failures are told apart.
  *
  * Units: milliseconds. Ownership: prov_curl_init() fills a struct of the caller's, prov_curl_clear() empties
- * it; the configuration is borrowed in between. Errors: KN_PROV_E_RESOLVE, UNREACHABLE, PROXY, TLS,
+ * it; the configuration is borrowed in between. Errors: KN_PROV_E_RESOLVE, UNREACHABLE, PROXY, TLS, TLS_VERSION,
  * SERVER_UNTRUSTED, SERVER_NAME, CERTIFICATE_REFUSED, CA_FILE, KEY, CERTIFICATE, KEY_MISMATCH, CLOSED,
  * TIMEOUT, CANCELLED; the detail has OpenSSL's words. Threads: one handle, one thread; many handles at once.
  * The process never gets SIGPIPE from one. Spec: TLS 1.2 (RFC 5246) and 1.3 (RFC 8446); server identity as in
@@ -23,6 +23,7 @@ typedef struct prov_curl {
     const prov_deadline *deadline; /* while a call of libcurl runs */
     int alert;                     /* number of the last fatal alert from the server, 0: none */
     char alert_text[80];
+    bool version_refused; /* by this side: an older one than TLS 1.2, say */
     bool handshake_done;
     char description[96];       /* "TLSv1.3, TLS_AES_256_GCM_SHA384" */
     char text[CURL_ERROR_SIZE]; /* libcurl writes here, OpenSSL's words included */

@@ -30,6 +30,8 @@ const kn_prov_error_row kn_prov_errors[] = {
         "check the variables https_proxy, all_proxy and no_proxy"),
     ROW(KN_PROV_E_TLS, "the TLS connection failed",
         "read the detail; common causes: a server that refuses the certificate, a key that cannot sign, versions that do not meet"),
+    ROW(KN_PROV_E_TLS_VERSION, "the service and the device have no TLS version in common",
+        "let the service speak TLS 1.2 or 1.3; if it does, look for a proxy in between, and at MinProtocol and MaxProtocol in openssl.cnf"),
     ROW(KN_PROV_E_SERVER_UNTRUSTED, "the service's certificate is not trusted",
         "name the right root certificates as CA file, and check the device's clock"),
     ROW(KN_PROV_E_SERVER_NAME, "the service's certificate is for another host name",

@@ -2,8 +2,8 @@
  *
  * Units: milliseconds. Ownership: the configuration is borrowed until prov_tls_open() returns; the stream is
  *   closed with prov_stream_close().
- * Errors: KN_PROV_E_RESOLVE, UNREACHABLE, PROXY, TLS, SERVER_UNTRUSTED, SERVER_NAME, CERTIFICATE_REFUSED,
- *   CA_FILE, KEY, CERTIFICATE, KEY_MISMATCH, CLOSED, TIMEOUT, CANCELLED; the detail has OpenSSL's words.
+ * Errors: KN_PROV_E_RESOLVE, UNREACHABLE, PROXY, TLS, TLS_VERSION, SERVER_UNTRUSTED, SERVER_NAME,
+ *   CERTIFICATE_REFUSED, CA_FILE, KEY, CERTIFICATE, KEY_MISMATCH, CLOSED, TIMEOUT, CANCELLED; the detail has OpenSSL's words.
  * Threads: one stream, one thread; many streams at once.
  * Spec: TLS 1.2 (RFC 5246) and 1.3 (RFC 8446); server identity as in RFC 6125. Chain and host name are
  *   always verified. No ALPN is offered: MQTT and AMQP have none on these ports.

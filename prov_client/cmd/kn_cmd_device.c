@@ -130,6 +130,7 @@ kn_exit kn_cmd_exit_of(kn_prov_code code)
     case KN_PROV_E_PROXY:
     case KN_PROV_E_TLS:
     case KN_PROV_E_SERVER_UNTRUSTED:
+    case KN_PROV_E_TLS_VERSION:
     case KN_PROV_E_SERVER_NAME:
     case KN_PROV_E_CERTIFICATE_REFUSED:
     case KN_PROV_E_PROTOCOL:

@@ -13,11 +13,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+typedef enum fake_server_cert {
+    FAKE_CERT_GOOD, /* for "localhost" */
+    FAKE_CERT_WRONG_NAME,
+    FAKE_CERT_EXPIRED,
+    FAKE_CERT_FROM_OTHER_CA,
+    FAKE_CERT_NOT_YET_VALID,
+    FAKE_CERT_SELF_SIGNED,
+    FAKE_CERTS,
+} fake_server_cert;
+
 /* Certificates made for this run. All PEM. The files are in a directory of their own under /tmp. */
 typedef struct fake_pki {
     char *ca_cert;
     char *other_ca_cert;
-    char *server_cert[4]; /* index: fake_server_cert */
+    char *server_cert[FAKE_CERTS];
     char *server_key;
     char *device_cert; /* leaf and its intermediate */
     char *device_key;
@@ -28,13 +38,6 @@ typedef struct fake_pki {
     char ca_file[96];
     char other_ca_file[96];
 } fake_pki;
-
-typedef enum fake_server_cert {
-    FAKE_CERT_GOOD, /* for "localhost" */
-    FAKE_CERT_WRONG_NAME,
-    FAKE_CERT_EXPIRED,
-    FAKE_CERT_FROM_OTHER_CA,
-} fake_server_cert;
 
 #define FAKE_DEVICE_NAME "device-7"
 

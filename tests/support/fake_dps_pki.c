@@ -104,6 +104,8 @@ static void make_server(fake_pki *pki, X509 *ca, EVP_PKEY *ca_key, X509 *other_c
     maker wrong = {ca, ca_key, "fake DPS", "elsewhere.example", false, -3600, 86400};
     maker expired = {ca, ca_key, "fake DPS", "localhost", false, -7200, -3600};
     maker other = {other_ca, other_key, "fake DPS", "localhost", false, -3600, 86400};
+    maker early = {ca, ca_key, "fake DPS", "localhost", false, 86400, 172800};
+    maker alone = {NULL, NULL, "fake DPS", "localhost", false, -3600, 86400};
 
     MUST(key);
     pki->server_key = pem_of_key(key);
@@ -111,6 +113,8 @@ static void make_server(fake_pki *pki, X509 *ca, EVP_PKEY *ca_key, X509 *other_c
     pki->server_cert[FAKE_CERT_WRONG_NAME] = make_pem(&wrong, key);
     pki->server_cert[FAKE_CERT_EXPIRED] = make_pem(&expired, key);
     pki->server_cert[FAKE_CERT_FROM_OTHER_CA] = make_pem(&other, key);
+    pki->server_cert[FAKE_CERT_NOT_YET_VALID] = make_pem(&early, key);
+    pki->server_cert[FAKE_CERT_SELF_SIGNED] = make_pem(&alone, key);
     EVP_PKEY_free(key);
 }
 
@@ -187,7 +191,7 @@ void fake_pki_free(fake_pki *pki)
     MUST(system(command) == 0);
     free(pki->ca_cert);
     free(pki->other_ca_cert);
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < FAKE_CERTS; i++)
         free(pki->server_cert[i]);
     free(pki->server_key);
     free(pki->device_cert);

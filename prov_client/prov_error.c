@@ -27,7 +27,7 @@ const kn_prov_error_row kn_prov_errors[] = {
     ROW(KN_PROV_E_UNREACHABLE, "the service cannot be reached",
         "check that host and port are right and that no firewall blocks the port"),
     ROW(KN_PROV_E_PROXY, "the proxy refused or failed",
-        "check the variables https_proxy, all_proxy and no_proxy"),
+        "check --proxy and --proxy-auth (in a program: the request's proxy, proxy_user and proxy_password), or the variables https_proxy, all_proxy and no_proxy"),
     ROW(KN_PROV_E_TLS, "the TLS connection failed",
         "read the detail; common causes: a server that refuses the certificate, a key that cannot sign, versions that do not meet"),
     ROW(KN_PROV_E_TLS_VERSION, "the service and the device have no TLS version in common",

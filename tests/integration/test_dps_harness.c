@@ -71,6 +71,10 @@ void server_start(server *s, const char *const *more)
     const char *args[24] = {"keynym-dps",  "serve", "--dir",       s->dir,
                             "--mqtt-port", "0",     "--log-level", "error"};
     size_t n = 8;
+    if (s->bind) {
+        args[n++] = "--bind";
+        args[n++] = s->bind;
+    }
     for (; more != NULL && *more != NULL; more++)
         args[n++] = *more;
     int fds[2];
@@ -95,7 +99,8 @@ void server_start(server *s, const char *const *more)
     assert_true(s->port > 0);
     s->https_port = port_of(root, "https");
     s->amqp_port = port_of(root, "amqp");
-    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(mqtt, "host")), "127.0.0.1");
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(mqtt, "host")),
+                        s->bind ? s->bind : "127.0.0.1");
     snprintf(s->ca, sizeof(s->ca), "%s/ca.pem", s->dir);
     assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(root, "ca")), s->ca);
     cJSON_Delete(root);

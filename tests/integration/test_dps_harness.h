@@ -16,6 +16,7 @@ enum { DEADLINE_MS = 30000, OUTPUT_MAX = 64 * 1024 };
 
 typedef struct server {
     char dir[64]; /* made by the test */
+    const char *bind; /* the address that it listens on; NULL: 127.0.0.1 */
     char ca[96];
     char scope[16];
     pid_t pid;

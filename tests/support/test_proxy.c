@@ -18,6 +18,7 @@
 
 struct test_proxy {
     int listener, port;
+    bool ipv6;
     const char *user, *password;
     atomic_uint tunnels, refusals;
     atomic_bool stop;
@@ -62,13 +63,32 @@ static bool write_all(int fd, const void *bytes, size_t size)
     return true;
 }
 
-static int connect_to(int port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+typedef union loopback {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+} loopback;
 
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
+static socklen_t loopback_of(bool ipv6, int port, loopback *ret)
+{
+    if (ipv6) {
+        *ret = (loopback){.v6 = {.sin6_family = AF_INET6,
+                                 .sin6_port = htons((uint16_t)port),
+                                 .sin6_addr = IN6ADDR_LOOPBACK_INIT}};
+        return sizeof ret->v6;
+    }
+    *ret = (loopback){.v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)}};
+    ret->v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return sizeof ret->v4;
+}
+
+static int connect_to(const test_proxy *proxy, int port)
+{
+    loopback address;
+    socklen_t size = loopback_of(proxy->ipv6, port, &address);
+    int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd >= 0 && connect(fd, &address.any, size) != 0) {
         (void)close(fd);
         return -1;
     }
@@ -107,7 +127,8 @@ static int serve_connect(test_proxy *proxy, int fd)
                 return -1;
             head[++used] = '\0';
         }
-        if (sscanf(head, "CONNECT %255[^:]:%d ", host, &port) != 2)
+        if (sscanf(head, "CONNECT [%255[^]]]:%d ", host, &port) != 2 &&
+            sscanf(head, "CONNECT %255[^:]:%d ", host, &port) != 2)
             return -1;
         if (!basic_fits(proxy, head)) {
             atomic_fetch_add(&proxy->refusals, 1);
@@ -115,7 +136,7 @@ static int serve_connect(test_proxy *proxy, int fd)
                 return -1;
             continue;
         }
-        target = connect_to(port);
+        target = connect_to(proxy, port);
         if (target >= 0 && write_all(fd, done, sizeof done - 1))
             return target;
         if (target >= 0)
@@ -162,7 +183,7 @@ static int serve_socks(test_proxy *proxy, int fd)
         return -1;
     if (!read_exactly(fd, host, length) || !read_exactly(fd, port, 2))
         return -1;
-    target = connect_to(port[0] << 8 | port[1]);
+    target = connect_to(proxy, port[0] << 8 | port[1]);
     if (target >= 0 && write_all(fd, answer, sizeof answer))
         return target;
     if (target >= 0)
@@ -233,24 +254,33 @@ static void *accept_all(void *arg)
     return NULL;
 }
 
-test_proxy *test_proxy_start(const char *user, const char *password)
+static test_proxy *start(bool ipv6, const char *user, const char *password)
 {
     test_proxy *proxy = calloc(1, sizeof *proxy);
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t size = sizeof address;
+    loopback address;
+    socklen_t size = loopback_of(ipv6, 0, &address);
 
     must(proxy != NULL, "test_proxy: calloc");
+    proxy->ipv6 = ipv6;
     proxy->user = user;
     proxy->password = password;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    proxy->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    must(proxy->listener >= 0 && bind(proxy->listener, (struct sockaddr *)&address, size) == 0 &&
-             listen(proxy->listener, 64) == 0 &&
-             getsockname(proxy->listener, (struct sockaddr *)&address, &size) == 0,
+    proxy->listener = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    must(proxy->listener >= 0 && bind(proxy->listener, &address.any, size) == 0 &&
+             listen(proxy->listener, 64) == 0 && getsockname(proxy->listener, &address.any, &size) == 0,
          "test_proxy: listen");
-    proxy->port = ntohs(address.sin_port);
+    proxy->port = ntohs(ipv6 ? address.v6.sin6_port : address.v4.sin_port);
     must(pthread_create(&proxy->acceptor, NULL, accept_all, proxy) == 0, "test_proxy: thread");
     return proxy;
+}
+
+test_proxy *test_proxy_start(const char *user, const char *password)
+{
+    return start(false, user, password);
+}
+
+test_proxy *test_proxy_start_ipv6(const char *user, const char *password)
+{
+    return start(true, user, password);
 }
 
 int test_proxy_port(const test_proxy *proxy)

@@ -12,6 +12,8 @@ typedef struct test_proxy test_proxy;
 
 /* @user and @password NULL: nobody is asked. */
 test_proxy *test_proxy_start(const char *user, const char *password);
+/* The same on ::1, and connecting to ::1. */
+test_proxy *test_proxy_start_ipv6(const char *user, const char *password);
 int test_proxy_port(const test_proxy *proxy);
 /* Tunnels that were made, and requests that were refused for their user or password. */
 unsigned test_proxy_tunnels(test_proxy *proxy);

@@ -19,6 +19,8 @@
 struct test_proxy {
     int listener, port;
     bool ipv6;
+    test_proxy_script script;
+    atomic_bool cut;
     const char *user, *password;
     atomic_uint tunnels, refusals;
     atomic_bool stop;
@@ -95,6 +97,46 @@ static int connect_to(const test_proxy *proxy, int port)
     return fd;
 }
 
+/* ---- what goes wrong ---- */
+
+static bool is_cut(test_proxy *proxy)
+{
+    return atomic_load(&proxy->stop) || atomic_load(&proxy->cut);
+}
+
+/* True: this is the step, and the connection is to be closed now. */
+static bool goes_wrong(test_proxy *proxy, int fd, test_proxy_step step)
+{
+    struct pollfd end = {.fd = fd, .events = POLLIN};
+    char bytes[4096];
+
+    if (proxy->script.step != step)
+        return false;
+    while (proxy->script.stall && !atomic_load(&proxy->stop))
+        if (poll(&end, 1, 100) > 0 && recv(fd, bytes, sizeof bytes, 0) <= 0)
+            break;
+    return true;
+}
+
+static bool pass_on(const test_proxy *proxy, int fd, const void *bytes, size_t size)
+{
+    size_t part = proxy->script.slow ? 1 : size;
+
+    for (size_t at = 0; at < size; at += part)
+        if (!write_all(fd, (const char *)bytes + at, part))
+            return false;
+    return true;
+}
+
+/* Sends what the proxy itself has to say; false when it goes wrong @in the middle, or @after it. */
+static bool say(test_proxy *proxy, int fd, const void *bytes, size_t size, test_proxy_step in,
+                test_proxy_step after)
+{
+    if (proxy->script.step == in)
+        return pass_on(proxy, fd, bytes, size / 2) && !goes_wrong(proxy, fd, in);
+    return pass_on(proxy, fd, bytes, size) && !goes_wrong(proxy, fd, after);
+}
+
 /* ---- HTTP CONNECT ---- */
 
 static bool basic_fits(const test_proxy *proxy, const char *head)
@@ -137,7 +179,7 @@ static int serve_connect(test_proxy *proxy, int fd)
             continue;
         }
         target = connect_to(proxy, port);
-        if (target >= 0 && write_all(fd, done, sizeof done - 1))
+        if (target >= 0 && say(proxy, fd, done, sizeof done - 1, TEST_PROXY_IN_ANSWER, TEST_PROXY_AFTER_ANSWER))
             return target;
         if (target >= 0)
             (void)close(target);
@@ -174,7 +216,7 @@ static int serve_socks(test_proxy *proxy, int fd)
         atomic_fetch_add(&proxy->refusals, 1);
         chosen[1] = 0xff;
     }
-    if (!write_all(fd, chosen, 2) || chosen[1] == 0xff || (proxy->user && !socks_login(proxy, fd)))
+    if (!say(proxy, fd, chosen, 2, TEST_PROXY_IN_GREETING, TEST_PROXY_AFTER_GREETING) || chosen[1] == 0xff || (proxy->user && !socks_login(proxy, fd)))
         return -1;
     if (!read_exactly(fd, head, 4) || head[1] != 1)
         return -1;
@@ -184,7 +226,7 @@ static int serve_socks(test_proxy *proxy, int fd)
     if (!read_exactly(fd, host, length) || !read_exactly(fd, port, 2))
         return -1;
     target = connect_to(proxy, port[0] << 8 | port[1]);
-    if (target >= 0 && write_all(fd, answer, sizeof answer))
+    if (target >= 0 && say(proxy, fd, answer, sizeof answer, TEST_PROXY_IN_ANSWER, TEST_PROXY_AFTER_ANSWER))
         return target;
     if (target >= 0)
         (void)close(target);
@@ -198,8 +240,8 @@ static void relay(test_proxy *proxy, int a, int b)
     struct pollfd ends[2] = {{.fd = a, .events = POLLIN}, {.fd = b, .events = POLLIN}};
     char bytes[16384];
 
-    while (!atomic_load(&proxy->stop)) {
-        if (poll(ends, 2, 100) <= 0)
+    while (!is_cut(proxy)) {
+        if (poll(ends, 2, 20) <= 0)
             continue;
         for (int i = 0; i < 2; i++) {
             ssize_t got;
@@ -207,7 +249,12 @@ static void relay(test_proxy *proxy, int a, int b)
             if (!ends[i].revents)
                 continue;
             got = recv(ends[i].fd, bytes, sizeof bytes, 0);
-            if (got <= 0 || !write_all(ends[1 - i].fd, bytes, (size_t)got))
+            if (i == 1 && got > 1 && proxy->script.step == TEST_PROXY_IN_TLS) {
+                (void)write_all(a, bytes, (size_t)got / 2);
+                (void)goes_wrong(proxy, a, TEST_PROXY_IN_TLS);
+                return;
+            }
+            if (got <= 0 || !pass_on(proxy, ends[1 - i].fd, bytes, (size_t)got))
                 return;
         }
     }
@@ -221,7 +268,7 @@ static void *serve(void *arg)
     int fd = w->fd, target = -1;
 
     free(w);
-    if (read_exactly(fd, &first, 1))
+    if (!is_cut(proxy) && !goes_wrong(proxy, fd, TEST_PROXY_AT_ACCEPT) && read_exactly(fd, &first, 1))
         target = first == 5 ? serve_socks(proxy, fd) : first == 'C' ? serve_connect(proxy, fd) : -1;
     if (target >= 0) {
         atomic_fetch_add(&proxy->tunnels, 1);
@@ -281,6 +328,19 @@ test_proxy *test_proxy_start(const char *user, const char *password)
 test_proxy *test_proxy_start_ipv6(const char *user, const char *password)
 {
     return start(true, user, password);
+}
+
+test_proxy *test_proxy_start_wrong(const test_proxy_script *script)
+{
+    test_proxy *proxy = start(false, NULL, NULL);
+
+    proxy->script = *script; /* nobody knows its port yet */
+    return proxy;
+}
+
+void test_proxy_cut(test_proxy *proxy)
+{
+    atomic_store(&proxy->cut, true);
 }
 
 int test_proxy_port(const test_proxy *proxy)

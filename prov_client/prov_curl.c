@@ -101,18 +101,6 @@ static CURLcode set_up_ctx(CURL *handle, void *ssl_ctx, void *context)
     return curl->failure ? CURLE_SSL_CERTPROBLEM : CURLE_OK;
 }
 
-/* libcurl calls this at least once a second, and after a signal. */
-static int look_for_cancel(void *context, curl_off_t total_down, curl_off_t down, curl_off_t total_up,
-                           curl_off_t up)
-{
-    prov_curl *curl = context;
-
-    (void)total_down, (void)down, (void)total_up, (void)up;
-    if (curl->failure == KN_PROV_OK && curl->deadline) /* the first failure is the cause */
-        curl->failure = prov_deadline_check(curl->deadline, &curl->failure_error);
-    return curl->failure != KN_PROV_OK;
-}
-
 /* ---- Errors ---- */
 
 /* Alerts by which a server says that it does not want the client's certificate. RFC 8446 section 6.2. */
@@ -142,11 +130,20 @@ static kn_prov_code fail_as_alert(const prov_curl *curl, prov_error *error)
     return prov_fail(error, code, "TLS alert %d from the service, \"%s\"", curl->alert, curl->alert_text);
 }
 
+/* Of a header line over 100 KiB: CURLE_OUT_OF_MEMORY once, CURLE_TOO_LARGE (100) from curl 8.6 on. */
+static bool is_too_large(CURLcode result)
+{
+    return result == CURLE_OUT_OF_MEMORY || (int)result == 100;
+}
+
 kn_prov_code prov_curl_fail(const prov_curl *curl, const char *doing, CURLcode result, prov_error *error)
 {
     ERR_clear_error();
     if (curl->alert)
         return fail_as_alert(curl, error);
+    if (is_too_large(result))
+        return prov_fail(error, KN_PROV_E_RESPONSE, "%s: a header line beyond libcurl's limit, or no memory: %s", doing,
+                         words(curl, result));
     return prov_fail(error, KN_PROV_E_CLOSED, "%s: %s", doing, words(curl, result));
 }
 
@@ -218,9 +215,6 @@ static bool set_options(prov_curl *curl, const char *url)
     ok &= curl_easy_setopt(handle, CURLOPT_SSL_SESSIONID_CACHE, 0L) == CURLE_OK;
     ok &= curl_easy_setopt(handle, CURLOPT_SSL_CTX_FUNCTION, set_up_ctx) == CURLE_OK;
     ok &= curl_easy_setopt(handle, CURLOPT_SSL_CTX_DATA, curl) == CURLE_OK;
-    ok &= curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L) == CURLE_OK;
-    ok &= curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, look_for_cancel) == CURLE_OK;
-    ok &= curl_easy_setopt(handle, CURLOPT_XFERINFODATA, curl) == CURLE_OK;
     if (config->ca_file) {
         /* Without the second line libcurl's built-in directory would be trusted as well. */
         ok &= curl_easy_setopt(handle, CURLOPT_CAINFO, config->ca_file) == CURLE_OK;
@@ -252,9 +246,10 @@ kn_prov_code prov_curl_init(prov_curl *curl, const prov_tls_config *config, cons
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return prov_fail(error, KN_PROV_E_TLS, "libcurl cannot be initialised");
     curl->handle = curl_easy_init();
-    if (curl->handle && set_options(curl, url))
+    curl->multi = curl_multi_init();
+    if (curl->handle && curl->multi && set_options(curl, url))
         return KN_PROV_OK;
-    if (curl->handle)
+    if (curl->handle || curl->multi)
         prov_curl_clear(curl);
     else
         curl_global_cleanup();
@@ -277,6 +272,39 @@ static kn_prov_code fail_to_perform(const prov_curl *curl, CURLcode result, prov
     return fail_to_connect(curl, result, error);
 }
 
+/* curl_easy_perform() with the deadline looked at in every slice: from curl 8.17 on its own progress callback is not
+ * called while it connects. CONNECT_ONLY's connection belongs to the multi handle, so that lives as long as the easy one. */
+static CURLcode perform(prov_curl *curl)
+{
+    CURLcode result = CURLE_OK;
+    int running = 1, left;
+    CURLMsg *message;
+
+    if (curl_multi_add_handle(curl->multi, curl->handle) != CURLM_OK)
+        return CURLE_FAILED_INIT;
+    for (;;) {
+        int64_t left_ms = prov_deadline_left_ms(curl->deadline);
+
+        if (curl_multi_perform(curl->multi, &running) != CURLM_OK) {
+            result = CURLE_FAILED_INIT;
+            break;
+        }
+        if (!running)
+            break;
+        if (curl->failure == KN_PROV_OK)
+            curl->failure = prov_deadline_check(curl->deadline, &curl->failure_error);
+        if (curl->failure) {
+            result = CURLE_ABORTED_BY_CALLBACK;
+            break;
+        }
+        (void)curl_multi_poll(curl->multi, NULL, 0, left_ms < PROV_SLICE_MS ? (int)left_ms : PROV_SLICE_MS, NULL);
+    }
+    while ((message = curl_multi_info_read(curl->multi, &left)))
+        if (message->msg == CURLMSG_DONE && result == CURLE_OK)
+            result = message->data.result;
+    return result;
+}
+
 kn_prov_code prov_curl_perform(prov_curl *curl, const prov_deadline *deadline, prov_error *error)
 {
     kn_prov_code code = prov_deadline_check(deadline, error);
@@ -287,9 +315,12 @@ kn_prov_code prov_curl_perform(prov_curl *curl, const prov_deadline *deadline, p
     if (code)
         return code;
     curl->deadline = deadline;
+    curl->failure = KN_PROV_OK;
+    curl->text[0] = '\0';
     (void)curl_easy_setopt(curl->handle, CURLOPT_CONNECTTIMEOUT_MS, timeout_ms > 0 ? timeout_ms : 1L);
     guard = prov_sigpipe_block();
-    result = curl_easy_perform(curl->handle);
+    (void)curl_multi_remove_handle(curl->multi, curl->handle); /* of the transfer before */
+    result = perform(curl);
     prov_sigpipe_restore(&guard);
     ERR_clear_error();
     if (result != CURLE_OK)
@@ -300,10 +331,13 @@ kn_prov_code prov_curl_perform(prov_curl *curl, const prov_deadline *deadline, p
 
 void prov_curl_clear(prov_curl *curl)
 {
-    if (curl->handle) {
+    if (curl->handle || curl->multi) {
         prov_sigpipe guard = prov_sigpipe_block();
 
+        if (curl->handle && curl->multi)
+            (void)curl_multi_remove_handle(curl->multi, curl->handle);
         curl_easy_cleanup(curl->handle);
+        (void)curl_multi_cleanup(curl->multi);
         prov_sigpipe_restore(&guard);
         ERR_clear_error();
         curl_global_cleanup(); /* counted by libcurl */

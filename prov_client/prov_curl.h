@@ -19,6 +19,7 @@
 
 typedef struct prov_curl {
     CURL *handle;
+    CURLM *multi; /* holds the handle, and the connection */
     const prov_tls_config *config;
     const prov_deadline *deadline; /* while a call of libcurl runs */
     int alert;                     /* number of the last fatal alert from the server, 0: none */
@@ -35,7 +36,7 @@ typedef struct prov_curl {
 KN_PROV_MUST_CHECK kn_prov_code prov_curl_init(prov_curl *curl, const prov_tls_config *config,
                                                const char *path, prov_error *error);
 
-/* curl_easy_perform() until @deadline at most. */
+/* A transfer until @deadline at most; a cancellation is noticed within PROV_SLICE_MS in each of its steps. */
 KN_PROV_MUST_CHECK kn_prov_code prov_curl_perform(prov_curl *curl, const prov_deadline *deadline,
                                                   prov_error *error);
 

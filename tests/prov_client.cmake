@@ -34,6 +34,10 @@ kn_test(test_prov_client_refusals LABEL integration
                 ${PROV_TESTS}/support/test_proxy.c
         LIBS keynym_prov prov_fake)
 
+kn_test(test_prov_http LABEL integration
+        SOURCES ${PROV_TESTS}/integration/test_prov_http.c ${PROV_TESTS}/support/tls_refuser.c
+        LIBS keynym_prov prov_fake)
+
 # The two of this project against each other: the client and the emulator share no code.
 foreach(name prov_client_faults prov_client_ipv6 prov_client_many prov_client_proxies prov_client_tpm prov_client_transports prov_hub)
   kn_test(test_${name} LABEL integration

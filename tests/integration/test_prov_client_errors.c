@@ -173,7 +173,7 @@ static void test_old_tls(void **state)
     fake_script script = {.tls_version = TLS1_1_VERSION};
 
     (void)state;
-    expect_script_failure(&script, KN_PROV_E_TLS, "protocol version");
+    expect_script_failure(&script, KN_PROV_E_TLS_VERSION, "protocol version");
 }
 
 static void test_device_refused(void **state)

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -23,6 +24,8 @@
 static fake_pki *pki;
 static server dps = {.dir = "/tmp/kn-proxies-XXXXXX"};
 static test_proxy *proxy;
+static atomic_bool cancel;
+static const struct timespec *cancel_after; /* NULL: nobody cancels */
 static bool cuts; /* when a registration has its first answer */
 
 static int set_up(void **state)
@@ -88,6 +91,7 @@ static void *run_job(void *arg)
         .ca_file = dps.ca,
         .proxy = url,
         .step_timeout_ms = j->step_timeout_ms,
+        .cancel = &cancel,
         .on_status = cuts ? cut_when_assigning : NULL,
     };
 
@@ -99,6 +103,14 @@ static void *run_job(void *arg)
     (void)snprintf(j->message, sizeof j->message, "%s", result.message ? result.message : "");
     kn_prov_result_clear(&result);
     return NULL;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static unsigned entries(const char *path)
@@ -135,6 +147,10 @@ static void run_jobs(const test_proxy_script *script, bool socks_only, uint32_t 
                                     .step_timeout_ms = step_timeout_ms};
             run_one(&jobs[job_count++]);
         }
+    if (cancel_after) {
+        (void)nanosleep(cancel_after, NULL);
+        atomic_store(&cancel, true);
+    }
     for (size_t i = 0; i < job_count; i++) {
         assert_int_equal(pthread_join(jobs[i].thread, NULL), 0);
         free(jobs[i].certificate);
@@ -210,6 +226,27 @@ static void test_stalling(void **state)
     assert_int_equal(entries("/proc/self/task"), threads);
 }
 
+/* While libcurl connects, by way of a proxy that says nothing: noticed long before any limit. */
+static void test_cancel(void **state)
+{
+    static const struct timespec moment = {.tv_nsec = 300000000};
+
+    (void)state;
+    cancel_after = &moment;
+    for (int step = TEST_PROXY_AT_ACCEPT; step < TEST_PROXY_WHEN_TOLD; step++) {
+        int64_t start = now_ms();
+
+        atomic_store(&cancel, false);
+        run_jobs(&(test_proxy_script){.step = (test_proxy_step)step, .stall = true},
+                 is_greeting((test_proxy_step)step), 60000);
+        assert_in_range(now_ms() - start, 0, 20000);
+        for (size_t i = 0; i < job_count; i++)
+            expect((test_proxy_step)step, jobs[i].code == KN_PROV_E_CANCELLED, &jobs[i]);
+    }
+    cancel_after = NULL;
+    atomic_store(&cancel, false);
+}
+
 static void test_slow(void **state)
 {
     (void)state;
@@ -225,6 +262,7 @@ int main(void)
         cmocka_unit_test(test_dying),
         cmocka_unit_test(test_dying_later),
         cmocka_unit_test(test_stalling),
+        cmocka_unit_test(test_cancel),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -24,6 +24,7 @@
 struct tls_refuser {
     int listener, port;
     bool raw;
+    const char *answer;
     SSL_CTX *ctx;
     atomic_uint handshakes, application_size, version_alerts;
     atomic_bool stop;
@@ -103,6 +104,8 @@ static void serve_tls(tls_refuser *server, int fd)
         atomic_fetch_add(&server->handshakes, 1);
         if (got > 0)
             atomic_fetch_add(&server->application_size, (unsigned)got);
+        if (got > 0 && server->answer)
+            (void)SSL_write(ssl, server->answer, (int)strlen(server->answer));
         (void)SSL_shutdown(ssl);
     }
     /* the alert must arrive: no reset for bytes that were not read */
@@ -208,6 +211,7 @@ tls_refuser *tls_refuser_start(const fake_pki *pki, const tls_refuser_script *sc
 
     must(server != NULL, "tls_refuser: calloc");
     server->raw = script->raw_tls_1_1;
+    server->answer = script->answer;
     server->ctx = make_ctx(pki, script);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -15,6 +15,7 @@ typedef struct tls_refuser_script {
     int tls_version;            /* TLS1_1_VERSION, ...: this one only, security level 0; 0: 1.2 and later */
     bool raw_tls_1_1;           /* a ServerHello of TLS 1.1 by hand, whatever the client offers */
     const char *device_ca_file; /* wants a certificate of this CA from the client; NULL: of anybody, or none */
+    const char *answer; /* to the first bytes of a client, before the end; lives until tls_refuser_stop(); NULL: none */
 } tls_refuser_script;
 
 typedef struct tls_refuser_seen {

@@ -32,3 +32,18 @@ target_include_directories(bench_registration PRIVATE ${CMAKE_CURRENT_SOURCE_DIR
 target_link_libraries(bench_registration PRIVATE keynym_prov prov_fake PkgConfig::CMOCKA PkgConfig::CJSON)
 target_compile_definitions(bench_registration PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>")
 add_dependencies(bench_registration keynym-dps)
+
+find_library(TPM2_PKCS11_MODULE NAMES libtpm2_pkcs11.so.1 libtpm2_pkcs11.so)
+if(NOT TPM2_PKCS11_MODULE)
+  set(TPM2_PKCS11_MODULE /usr/lib/${CMAKE_LIBRARY_ARCHITECTURE}/libtpm2_pkcs11.so.1)
+endif()
+kn_test(bench_tpm LABEL bench SOURCES bench/bench_tpm.c bench/bench_tpm_contenders.c support/swtpm.c
+  LIBS kn_backends OpenSSL::Crypto)
+target_include_directories(bench_tpm SYSTEM PRIVATE ${TSS2_INCLUDE_DIRS})
+target_link_libraries(bench_tpm PRIVATE ${TSS2_LINK_LIBRARIES})
+target_compile_definitions(bench_tpm PRIVATE
+  TCTI_SHIM="$<TARGET_FILE:kn_test_tcti>"
+  KEYNYM_MODULE_DIR="$<TARGET_FILE_DIR:keynym_provider>"
+  TPM2_OPENSSL="${BENCH_MODULESDIR}/tpm2.so"
+  TPM2_PKCS11="${TPM2_PKCS11_MODULE}")
+add_dependencies(bench_tpm kn_test_tcti keynym_provider)

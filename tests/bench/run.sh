@@ -112,6 +112,8 @@ all() {
   "$build/tests/bench_sign" copy "$rounds" || echo x >>"$failures"
   heading "64 threads over a token that takes 2 ms"
   "$build/tests/bench_sign" slow $(((rounds + 1) / 2)) || echo x >>"$failures"
+  heading "Keys of a TPM (swtpm)"
+  "$build/tests/bench_tpm" rate "$rounds" || echo x >>"$failures"
   heading "A registration of the client, beside its TLS handshake"
   "$build/tests/bench_registration" $(((rounds + 1) / 2)) 2>/dev/null | grep '^|' || echo x >>"$failures"
   heading "Instructions"
@@ -133,8 +135,8 @@ all | tee "$work/table" # in a subshell, so failures are noted in a file
 if [ $write_docs = 1 ]; then
   {
     sed -n '1,/^<!-- table -->$/p' "$root/docs/performance.md"
-    printf '\nMeasured with %s, SoftHSM2 %s, on %s processors (%s).\n' "$(openssl version | cut -d' ' -f1,2)" \
-      "$(softhsm2-util --version)" "$(nproc)" "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+    printf '\nMeasured with %s, SoftHSM2 %s, swtpm %s, on %s processors (%s).\n' "$(openssl version | cut -d' ' -f1,2)" \
+      "$(softhsm2-util --version)" "$(swtpm --version | sed -nE 's/.* version ([0-9.]+).*/\1/p')" "$(nproc)" "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
     sed 's/^## /### /' "$work/table"
   } >"$work/docs"
   cp "$work/docs" "$root/docs/performance.md"

@@ -52,6 +52,12 @@ set_tests_properties(integration.test_prov_client_ipv6 PROPERTIES SKIP_RETURN_CO
 
 # The same entry point that libFuzzer calls, driven by a fixed sequence: quick, and the same on every run.
 kn_test(fuzz_prov_mqtt LABEL fuzz SOURCES ${PROV_TESTS}/fuzz/fuzz_prov_mqtt.c LIBS keynym_prov TIMEOUT 60)
+foreach(name amqp text ws)
+  kn_test(fuzz_prov_${name} LABEL fuzz
+          SOURCES ${PROV_TESTS}/fuzz/fuzz_prov_${name}.c ${PROV_TESTS}/support/memory_stream.c
+                  $<$<NOT:$<BOOL:${KN_LIBFUZZER}>>:${PROV_TESTS}/fuzz/fuzz_driver.c>
+          LIBS keynym_prov prov_fake TIMEOUT 60)
+endforeach()
 
 kn_test(test_kn_cmd_json LABEL unit
         SOURCES ${PROV_TESTS}/unit/test_kn_cmd_json.c ${PROJECT_SOURCE_DIR}/prov_client/cmd/kn_cmd_json.c

@@ -82,6 +82,7 @@ typedef struct kn_backend {
     kn_err (*key_derive)(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length,
                          unsigned *ret_binding);
     kn_err (*key_inspect)(void *key, kn_custody *ret_custody);
+    kn_err (*key_delete)(void *key);
 
     kn_err (*cert_read_chain)(void *state, const char *uri, kn_certs *ret_certs);
     kn_err (*cert_write_chain)(void *state, const char *uri, const kn_certs *certs);

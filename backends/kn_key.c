@@ -400,3 +400,11 @@ kn_err kn_key_inspect(kn_key *key, kn_custody *ret_custody)
     kn_proc_leave();
     return err;
 }
+
+kn_err kn_key_delete(kn_key *key)
+{
+    kn_proc_enter();
+    kn_err err = key->backend->key_delete(key->key);
+    kn_proc_leave();
+    return err;
+}

@@ -100,6 +100,11 @@ KN_MUST_CHECK kn_err kn_key_decrypt(kn_key *key, const kn_decrypt_how *how, cons
  * wipes. */
 KN_MUST_CHECK kn_err kn_key_derive(kn_key *key, const kn_public *peer, uint8_t *ret_secret, size_t *ret_length);
 
+/* Removes the key for good, with the public key object that belongs to it; certificates stay. The handle is good for kn_key_unref()
+ * only then. KN_E_KEY_CHANGED when the token's key is not the one of kn_key_public(); KN_E_KEY_USE for a storage key of a TPM;
+ * KN_E_TOKEN_CANNOT for a key in a file, which goes with its file. */
+KN_MUST_CHECK kn_err kn_key_delete(kn_key *key);
+
 /* Reads the facts from the token. */
 KN_MUST_CHECK kn_err kn_key_inspect(kn_key *key, kn_custody *ret_custody);
 

@@ -20,6 +20,7 @@ const kn_backend kn_p11_backend = {
     .key_decrypt = p11_key_decrypt,
     .key_derive = p11_key_derive,
     .key_inspect = p11_key_inspect,
+    .key_delete = p11_key_delete,
     .cert_read_chain = p11_cert_read_chain,
     .cert_write_chain = p11_cert_write_chain,
     .cert_search = p11_cert_search,

@@ -185,3 +185,60 @@ kn_err p11_key_inspect(void *arg, kn_custody *ret_custody)
 {
     return p11_key_run(arg, inspect_step, ret_custody, NULL);
 }
+
+/* Is the object the public half of the key? One that cannot be read is not. */
+static bool is_public_of(p11_call *call, CK_OBJECT_HANDLE handle, const kn_public *expected)
+{
+    p11_object object;
+    kn_public public;
+    return !kn_failed(p11_object_read(call, handle, &object)) && !kn_failed(p11_object_public(call, &object, &public)) &&
+           kn_public_equal(&public, expected);
+}
+
+/* After the private key is gone: what fails here is told, and does not bring it back. */
+static kn_err delete_public(p11_call *call, const p11_object *private, const kn_public *expected)
+{
+    static const CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
+    CK_ATTRIBUTE template[] = {p11_attribute(CKA_CLASS, &class, sizeof class),
+                               p11_attribute(CKA_ID, private->id, private->id_length)};
+    CK_OBJECT_HANDLE handles[P11_MATCHES_MAX + 1];
+    CK_ULONG count;
+    kn_err err = p11_search(call, template, 2, P11_MATCHES_MAX, handles, &count);
+    for (CK_ULONG i = 0; !kn_failed(err) && i < count && i <= P11_MATCHES_MAX; i++) {
+        CK_RV rv = CKR_OK;
+        if (is_public_of(call, handles[i], expected))
+            rv = call->token->module->fn->C_DestroyObject(call->session, handles[i]);
+        if (rv != CKR_OK)
+            err = p11_fail("C_DestroyObject", call->token->label, rv);
+    }
+    return kn_failed(err) ? kn_fail_within(err, "the private key is deleted; its public key") : err;
+}
+
+static p11_step delete_step(p11_call *call, unsigned generation, void *arg)
+{
+    p11_key *key = arg;
+    p11_object private;
+    kn_public public;
+    bool tells;
+    (void)generation;
+    kn_err err = p11_key_locate(call, key->uri, &private, &public, &tells);
+    if (!kn_failed(err) && tells && key->has_expected && !kn_public_equal(&public, &key->expected))
+        err = kn_fail(KN_E_KEY_CHANGED, "the private key on token '%s' is another than the alias's", call->token->label);
+    if (kn_failed(err))
+        return (p11_step){.err = err, .rv = call->rv};
+    CK_RV rv = call->token->module->fn->C_DestroyObject(call->session, private.handle);
+    if (rv != CKR_OK)
+        return (p11_step){.call = "C_DestroyObject", .rv = rv, .begun = true};
+    if (tells)
+        err = delete_public(call, &private, &public);
+    return (p11_step){.err = err, .begun = true};
+}
+
+kn_err p11_key_delete(void *arg)
+{
+    p11_key *key = arg;
+    const p11_task task = {.uri = key->uri, .read_write = true, .step = delete_step, .arg = key};
+    p11_token *token = NULL;
+    kn_err err = p11_token_find(key->state, key->uri, &token);
+    return kn_failed(err) ? err : p11_run(token, &task);
+}

@@ -33,6 +33,7 @@ void p11_key_free(void *key);
 kn_err p11_key_sign(void *key, const kn_sign_how *how, const uint8_t *data, size_t length, uint8_t *ret_signature,
                     size_t *ret_length, unsigned *ret_binding);
 kn_err p11_key_inspect(void *key, kn_custody *ret_custody);
+kn_err p11_key_delete(void *key);
 kn_err p11_key_decrypt(void *key, const kn_decrypt_how *how, const uint8_t *data, size_t length, uint8_t *ret_plain,
                        size_t *ret_length, bool *ret_good);
 kn_err p11_key_derive(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length,

@@ -137,6 +137,7 @@ const kn_backend kn_tpm2_backend = {
     .key_decrypt = tpm2_key_decrypt,
     .key_derive = tpm2_key_derive,
     .key_inspect = tpm2_key_inspect,
+    .key_delete = tpm2_key_delete,
     .cert_read_chain = cert_read_chain,
     .cert_write_chain = cert_write_chain,
     .cert_search = cert_search,

@@ -1,4 +1,4 @@
-/* Making a key below a storage key, and keeping it at a handle or in a file. */
+/* Making a key below a storage key, keeping it at a handle or in a file, and removing it from its handle. */
 #include "tpm2_key.h"
 
 #include "kn_pin.h"
@@ -274,4 +274,23 @@ kn_err tpm2_key_generate(void *state, const char *uri, const kn_key_spec *spec, 
     *ret_public = m.key->expected;
     *ret_key = key;
     return err;
+}
+
+/* ---- removing ---- */
+
+static kn_err delete_it(tpm2_conn *conn, void *arg)
+{
+    tpm2_key *key = arg;
+    kn_err err = tpm2_key_find(conn, key);
+    if (!kn_failed(err) && key->area.objectAttributes & TPMA_OBJECT_RESTRICTED)
+        err = kn_fail(KN_E_KEY_USE, "%s is a storage or attestation key, on which others depend; tpm2_evictcontrol removes it", key->name);
+    return kn_failed(err) ? err : take_away(conn, key);
+}
+
+kn_err tpm2_key_delete(void *arg)
+{
+    tpm2_key *key = arg;
+    if (!key->uri.handle)
+        return kn_fail(KN_E_TOKEN_CANNOT, "%s is not kept in the TPM: it is deleted with its file", key->name);
+    return tpm2_conn_run(key->uri.tcti, delete_it, key);
 }

@@ -57,6 +57,7 @@ kn_err tpm2_key_decrypt(void *key, const kn_decrypt_how *how, const uint8_t *dat
 kn_err tpm2_key_derive(void *key, const uint8_t *point, size_t length, uint8_t *ret_secret, size_t *ret_length,
                        unsigned *ret_binding);
 kn_err tpm2_key_inspect(void *key, kn_custody *ret_custody);
+kn_err tpm2_key_delete(void *key);
 kn_err tpm2_key_list(void *state, const char *uri, void (*row)(const kn_object_info *info, void *arg), void *arg);
 
 /* A handle of ours for the key that @uri names, not yet looked for. A file is read only when @read. tpm2_key_free() releases it. */

@@ -137,6 +137,58 @@ static const kn_cmd show = {
     .run = run_show,
 };
 
+/* ---- delete ---- */
+
+static kn_exit print_deleted(const kn_cmd_args *args, const kn_key *key)
+{
+    const char *alg = kn_key_public(key)->alg->name;
+    char uri[512];
+    kn_uri_redact(kn_key_uri(key), uri, sizeof uri);
+    if (!args->value[KN_OPT_JSON]) {
+        printf("deleted %s %s\n", alg, uri);
+        return kn_cmd_flush();
+    }
+    cJSON *tree = cJSON_CreateObject();
+    bool ok = tree && kn_cmd_json_text(tree, "algorithm", alg) && kn_cmd_json_text(tree, "deleted", uri);
+    kn_exit status = kn_cmd_print_json(ok ? tree : NULL);
+    cJSON_Delete(tree);
+    return status;
+}
+
+static kn_exit run_delete(const kn_cmd_args *args)
+{
+    kn_ctx *ctx = NULL;
+    kn_alias *alias = NULL;
+    kn_key *key = NULL;
+    if (args->operand_count != 1)
+        return kn_cmd_fail_usage(args->path, "one URI or alias file is needed");
+    kn_exit status = kn_cmd_alias_of(args->operands[0], &alias);
+    if (status == KN_EXIT_OK)
+        status = kn_cmd_context(args, &ctx);
+    if (status == KN_EXIT_OK) {
+        kn_err err = kn_key_open(ctx, alias, &key);
+        if (!kn_failed(err))
+            err = kn_key_delete(key);
+        status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : print_deleted(args, key);
+    }
+    kn_key_unref(&key);
+    kn_alias_free(&alias);
+    kn_ctx_unref(&ctx);
+    return status;
+}
+
+static const kn_cmd delete = {
+    .name = "delete",
+    .summary = "remove a key from its token, for good",
+    .synopsis = "[OPTIONS] URI|ALIAS-FILE",
+    .description = "Removes the one private key that the URI names, and its public key, from the token or from the TPM's\n"
+                   "handle. Nobody is asked, and nothing brings the key back. Certificates stay. A key in a file is removed\n"
+                   "with its file; storage and attestation keys of a TPM are refused.\n",
+    .options = show_options,
+    .operands_max = 1,
+    .run = run_delete,
+};
+
 /* ---- list ---- */
 
 typedef struct listing {
@@ -195,12 +247,12 @@ static const kn_cmd list = {
 };
 
 static const kn_cmd *const children[] = {
-    &generate, &kn_cmd_key_generate_symmetric, &kn_cmd_key_import_symmetric, &list, &show, NULL,
+    &generate, &kn_cmd_key_generate_symmetric, &kn_cmd_key_import_symmetric, &list, &show, &delete, NULL,
 };
 
 const kn_cmd kn_cmd_key = {
     .name = "key",
-    .summary = "make, list and inspect keys that stay in a token",
+    .summary = "make, list, inspect and remove keys that stay in a token",
     .synopsis = "COMMAND",
     .description = "Looks after private keys in tokens.\n",
     .children = children,

@@ -5,7 +5,7 @@ _keynym_words() {
   case $1 in
     '') REPLY='token key cert alias ca hsm tpm doctor provision hub enroll help' ;;
     'token') REPLY='init list help' ;;
-    'key') REPLY='generate generate-symmetric import-symmetric list show help' ;;
+    'key') REPLY='generate generate-symmetric import-symmetric list show delete help' ;;
     'cert') REPLY='import show help' ;;
     'alias') REPLY='create show help' ;;
     'ca') REPLY='root request sign proof show help' ;;
@@ -27,6 +27,7 @@ _keynym_options() {
     'key import-symmetric') REPLY='--module --pin-source --json --help' ;;
     'key list') REPLY='--module --pin-source --json --help' ;;
     'key show') REPLY='--module --pin-source --json --help' ;;
+    'key delete') REPLY='--module --pin-source --json --help' ;;
     'cert import') REPLY='--key --module --pin-source --json --help' ;;
     'cert show') REPLY='--module --pin-source --json --help' ;;
     'alias create') REPLY='--output --module --pin-source --json --help' ;;

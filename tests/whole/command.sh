@@ -57,6 +57,26 @@ for json in "" --json; do
   grep -q 'custody is not proved: .*CKA_LOCAL is no' "$work/err" || { cat "$work/err"; fail "the reason is not told"; }
 done
 
+# a key is removed with its public key, and only the one that is named; an alias of another one of that name removes nothing
+gone="pkcs11:token=commands;object=gone"
+keynym key generate --pin-source "$work/token/pin" "$gone"
+keynym alias create --pin-source "$work/token/pin" --output "$work/gone.pem" "$gone"
+keynym key delete --pin-source "$work/token/pin" --json "$gone"
+has '"deleted":[[:space:]]*"pkcs11:'
+! "$keynym" key show "$work/gone.pem" >"$work/out" 2>&1 || fail "a deleted key was shown"
+has 'no private key on token'
+! grep -q 'only a public key' "$work/out" || fail "the deleted key's public key stays"
+! "$keynym" key delete "$work/gone.pem" >"$work/out" 2>&1 || fail "a key was deleted twice"
+has 'no private key on token'
+keynym key generate --pin-source "$work/token/pin" "$gone"
+! "$keynym" key delete "$work/gone.pem" >"$work/out" 2>&1 || fail "another key was deleted"
+keynym key show --pin-source "$work/token/pin" "$gone"
+! "$keynym" key delete --pin-source "$work/token/pin" "pkcs11:token=commands" >"$work/out" 2>&1 || fail "one of many keys was deleted"
+has 'matches'
+keynym key delete --pin-source "$work/token/pin" "$gone"
+keynym key list --pin-source "$work/token/pin" "pkcs11:token=commands"
+[ "$(grep -c '^key ' "$work/out")" = 11 ] || { cat "$work/out"; fail "not eleven keys"; }
+
 # a chain goes in and comes out
 "$root/softhsm_config/new-pki.sh" "$work/pki"
 openssl req -new -provider-path "$build/provider" -provider default -provider keynym -key "$work/one.pem" \

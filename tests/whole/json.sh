@@ -90,6 +90,11 @@ bad 3 key list -- "${pin[@]}" pkcs11:token=nothing
 good key show -- "${pin[@]}" "$key"
 bad 3 key show -- "${pin[@]}" "pkcs11:token=json;object=nothing"
 reports 1 key show -- "${pin[@]}" "pkcs11:token=json;object=imported;type=secret-key"
+good key generate -- "${pin[@]}" "pkcs11:token=json;object=gone"
+good key delete -- "${pin[@]}" "pkcs11:token=json;object=gone"
+member deleted "pkcs11:token=json;object=gone"
+member algorithm EC:P-256
+bad 3 key delete -- "${pin[@]}" "pkcs11:token=json;object=gone"
 good alias create -- "${pin[@]}" "$key"
 member file ''
 good alias create -- "${pin[@]}" --output "$work/device.pem" "$key"

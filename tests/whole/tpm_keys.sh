@@ -44,6 +44,21 @@ refused 'no persistent handle' "$keynym" key show tpm2:handle=0x80000000
 refused 'tpm2:handle=' "$keynym" key show tpm2:
 refused 'no TPM answers' env KEYNYM_TCTI=swtpm:path=/nowhere "$keynym" key show "$ec"
 
+# removed for good, and nothing else with it; what others depend on is not
+"$keynym" key generate tpm2:handle=0x81000209 >/dev/null
+"$keynym" key delete tpm2:handle=0x81000209 >"$work/out"
+grep -F 'deleted EC:P-256 tpm2:handle=0x81000209' "$work/out" >/dev/null || { cat "$work/out"; fail "the deletion is not told"; }
+refused 'nothing is at handle 0x81000209' "$keynym" key delete tpm2:handle=0x81000209
+tpm2_createprimary -Q -C o -c "$work/storage.ctx" && tpm2_evictcontrol -Q -C o -c "$work/storage.ctx" 0x81000208
+tpm2_flushcontext -t
+refused 'storage or attestation key' "$keynym" key delete tpm2:handle=0x81000208
+tpm2_readpublic -Q -c 0x81000208 || fail "a storage key was deleted"
+tpm2_evictcontrol -Q -C o -c 0x81000208
+[ "$(tpm2_getcap handles-persistent | wc -l)" = 2 ] || fail "not the two keys are left"
+"$keynym" key generate "tpm2:file=$work/stays.pem" >/dev/null
+refused 'deleted with its file' "$keynym" key delete "tpm2:file=$work/stays.pem"
+"$keynym" key show "tpm2:file=$work/stays.pem" >/dev/null
+
 # certificates of their own, by URI and by alias file, and TLS on both sides
 for kind in ec rsa; do
   "$keynym" alias create "${!kind}" --output "$work/$kind.pem"

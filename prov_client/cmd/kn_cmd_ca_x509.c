@@ -78,7 +78,7 @@ kn_exit kn_ca_load_key(const char *reference, EVP_PKEY **ret_key)
     kn_exit status = KN_EXIT_OK;
 
     ERR_clear_error();
-    if (strncmp(reference, "pkcs11:", 7) == 0) {
+    if (strncmp(reference, "pkcs11:", 7) == 0 || strncmp(reference, "tpm2:", 5) == 0) {
         key = from_store(reference);
     } else {
         if ((status = kn_cmd_read_text(reference, FILE_MAX, &text)))
@@ -89,7 +89,7 @@ kn_exit kn_ca_load_key(const char *reference, EVP_PKEY **ret_key)
         kn_cmd_wipe(&text);
     }
     if (!key)
-        return fail_openssl(KN_EXIT_FAILURE, reference, "name a pkcs11: URI, or a PEM file with an alias, and see keynym key list");
+        return fail_openssl(KN_EXIT_FAILURE, reference, "name a pkcs11: or tpm2: URI, or a PEM file with an alias, and see keynym key list");
     *ret_key = key;
     return KN_EXIT_OK;
 }

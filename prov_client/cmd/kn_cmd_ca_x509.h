@@ -17,7 +17,7 @@ typedef enum kn_ca_profile {
     KN_CA_PROOF,        /* proves possession of the issuer's key; for nothing else */
 } kn_ca_profile;
 
-/* @reference: a pkcs11: URI, or a PEM file with an alias or a key. Nobody is asked for a pass phrase. */
+/* @reference: a pkcs11: or tpm2: URI, or a PEM file with an alias or a key. Nobody is asked for a pass phrase. */
 kn_exit kn_ca_load_key(const char *reference, EVP_PKEY **ret_key);
 
 /* The certificate request of @key for "CN=@name", self-signed. */

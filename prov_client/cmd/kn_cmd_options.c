@@ -17,7 +17,7 @@ const kn_opt_row kn_opts[KN_OPT_COUNT] = {
                            "file with USER:PASSWORD for the proxy, readable by its owner only"},
     [KN_OPT_CA] = {"ca", "FILE", "PEM file with the only roots to trust (the system's)"},
     [KN_OPT_IDENTITY] = {"identity", "NAME", "which identity of the configuration (the one without a name)"},
-    [KN_OPT_KEY] = {"key", "ALIAS", "private key: a pkcs11: URI, or a PEM file with an alias"},
+    [KN_OPT_KEY] = {"key", "ALIAS", "private key: a pkcs11: or tpm2: URI, or a PEM file with an alias"},
     [KN_OPT_CERT] = {"cert", "CERT", "certificate chain, leaf first: a PEM file, or a pkcs11: URI"},
     [KN_OPT_PIN_SOURCE] = {"pin-source", "SOURCE", "where the token's user PIN is: a file, credential:NAME or fd:N"},
     [KN_OPT_SO_PIN_SOURCE] = {"so-pin-source", "SOURCE", "where the security officer's PIN is, likewise"},

@@ -70,6 +70,15 @@ for kind in ec rsa; do
   openssl x509 -in "$work/$kind.crt" -pubkey -noout >"$work/pub"
   openssl dgst -sha384 -verify "$work/pub" -signature "$work/sig" "$work/data" >/dev/null || fail "a signature of $kind"
 done
+
+# a certificate authority whose key is in the TPM, at a handle and by its key file
+"$keynym" ca root --key "$rsa" --subject "TPM root" --output "$work/root.crt" >/dev/null
+"$keynym" ca request --key "$work/stays.pem" --subject device-02 --output "$work/device.csr" >/dev/null
+"$keynym" ca sign --key "$rsa" --cert "$work/root.crt" --output "$work/device.crt" "$work/device.csr" >/dev/null
+openssl verify -CAfile "$work/root.crt" "$work/device.crt" >/dev/null || fail "what the TPM's authority signed does not verify"
+refused 'nothing is at handle 0x81000999' "$keynym" ca root --key tpm2:handle=0x81000999 --subject other --output "$work/other.crt"
+[ ! -e "$work/other.crt" ] || fail "a certificate is left"
+
 refused 'cannot do this' "$keynym" cert import --key "$ec" "$work/ec.crt"
 for serves in ec rsa; do
   openssl s_server "${provider[@]}" -accept 127.0.0.1:0 -key "${!serves}" -cert "$work/$serves.crt" -CAfile <(cat "$work/ec.crt" "$work/rsa.crt") \

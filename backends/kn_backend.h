@@ -83,6 +83,9 @@ typedef struct kn_backend {
                          unsigned *ret_binding);
     kn_err (*key_inspect)(void *key, kn_custody *ret_custody);
     kn_err (*key_delete)(void *key);
+    /* NULL: has no attestation keys. Both keys are of this backend. */
+    kn_err (*key_certify)(void *key, void *attestation_key, const uint8_t *nonce, size_t nonce_length,
+                          kn_certification *ret_certification);
 
     kn_err (*cert_read_chain)(void *state, const char *uri, kn_certs *ret_certs);
     kn_err (*cert_write_chain)(void *state, const char *uri, const kn_certs *certs);

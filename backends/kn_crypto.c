@@ -252,13 +252,12 @@ bool kn_crypto_random(uint8_t *ret_bytes, size_t length)
     return have_libctx() && RAND_bytes_ex(libctx, ret_bytes, length, 0) == 1;
 }
 
-bool kn_crypto_digest(const uint8_t *salt, size_t salt_length, const uint8_t *data, size_t length,
-                      uint8_t ret_digest[32])
+static bool hash(const char *name, const uint8_t *salt, size_t salt_length, const uint8_t *data, size_t length, uint8_t *ret_digest)
 {
     if (!have_libctx())
         return false;
     ERR_set_mark();
-    EVP_MD *md = EVP_MD_fetch(libctx, "SHA256", NULL);
+    EVP_MD *md = EVP_MD_fetch(libctx, name, NULL);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     bool good = md && ctx && EVP_DigestInit_ex(ctx, md, NULL) && EVP_DigestUpdate(ctx, salt, salt_length) &&
                 EVP_DigestUpdate(ctx, data, length) && EVP_DigestFinal_ex(ctx, ret_digest, NULL);
@@ -266,4 +265,15 @@ bool kn_crypto_digest(const uint8_t *salt, size_t salt_length, const uint8_t *da
     EVP_MD_free(md);
     ERR_pop_to_mark();
     return good;
+}
+
+bool kn_crypto_digest(const uint8_t *salt, size_t salt_length, const uint8_t *data, size_t length,
+                      uint8_t ret_digest[32])
+{
+    return hash("SHA256", salt, salt_length, data, length, ret_digest);
+}
+
+bool kn_crypto_hash(const kn_digest *digest, const uint8_t *data, size_t length, uint8_t ret_digest[KN_DIGEST_MAX])
+{
+    return hash(digest->name, NULL, 0, data, length, ret_digest);
 }

@@ -40,6 +40,8 @@ bool kn_crypto_hmac(const uint8_t *key, size_t key_length, const uint8_t *data, 
 
 bool kn_crypto_random(uint8_t *ret_bytes, size_t length);
 
+bool kn_crypto_hash(const kn_digest *digest, const uint8_t *data, size_t length, uint8_t ret_digest[KN_DIGEST_MAX]);
+
 /* SHA-256 of @salt and then @data. */
 bool kn_crypto_digest(const uint8_t *salt, size_t salt_length, const uint8_t *data, size_t length,
                       uint8_t ret_digest[32]);

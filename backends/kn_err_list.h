@@ -89,4 +89,5 @@ KN_ERR_ROW(TPM_BLOB, "the service's key for this TPM cannot be used",
            "register again; when it persists, compare the enrollment's endorsement key with keynym tpm show")
 KN_ERR_ROW(TPM_FILE, "the TPM's key file cannot be used",
            "see the detail; a file belongs to one TPM and to one seed of its owner hierarchy (tpm2_clear makes another): make a new key, or take the file of this TPM")
+KN_ERR_ROW(CERTIFICATION, "what the TPM certified is not this key", "do not trust the key; make a new one in a TPM that you know")
 KN_ERR_ROW(NO_IDENTITY, "the TPM has no identity key yet", "register first: keynym provision --attestation tpm")

@@ -408,3 +408,17 @@ kn_err kn_key_delete(kn_key *key)
     kn_proc_leave();
     return err;
 }
+
+kn_err kn_key_certify(kn_key *key, kn_key *attestation_key, const uint8_t *nonce, size_t nonce_length,
+                      kn_certification *ret_certification)
+{
+    if (!key->backend->key_certify || attestation_key->backend != key->backend)
+        return kn_fail(KN_E_TOKEN_CANNOT, "certifying a %s: key with a %s: key; a TPM certifies its own keys only", key->backend->scheme,
+                       attestation_key->backend->scheme);
+    if (nonce_length < 1 || nonce_length > KN_NONCE_MAX)
+        return kn_fail(KN_E_DATA_SIZE, "a nonce has 1 to %d bytes, not %zu", KN_NONCE_MAX, nonce_length);
+    kn_proc_enter();
+    kn_err err = key->backend->key_certify(key->key, attestation_key->key, nonce, nonce_length, ret_certification);
+    kn_proc_leave();
+    return err;
+}

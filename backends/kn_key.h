@@ -108,4 +108,30 @@ KN_MUST_CHECK kn_err kn_key_delete(kn_key *key);
 /* Reads the facts from the token. */
 KN_MUST_CHECK kn_err kn_key_inspect(kn_key *key, kn_custody *ret_custody);
 
+#define KN_NONCE_MAX     32   /* bytes */
+#define KN_STATEMENT_MAX 512  /* bytes */
+#define KN_AREA_MAX      1024 /* bytes */
+
+/* What a TPM says of a key, for somebody who does not trust the machine around it: @statement is signed by the attestation key
+ * and holds the nonce and the name of the key, which is the digest of @area; @area holds the attributes from which the facts of
+ * kn_key_inspect() follow. */
+typedef struct kn_certification {
+    uint8_t statement[KN_STATEMENT_MAX]; /* TPMS_ATTEST */
+    size_t statement_length;
+    uint8_t area[KN_AREA_MAX]; /* TPMT_PUBLIC of the key */
+    size_t area_length;
+    uint8_t name[2 + KN_DIGEST_MAX]; /* of the key: TPMI_ALG_HASH of @area's digest, and the digest */
+    size_t name_length;
+    kn_sign_how how; /* the signature's */
+    uint8_t signature[KN_SIGNATURE_MAX]; /* in the form of kn_key_sign() */
+    size_t signature_length;
+} kn_certification;
+
+/* Has the TPM certify @key with @attestation_key, a restricted signing key of the same TPM (TPM2_Certify: TPM 2.0 part 3, 18.2),
+ * and verifies what it gives: also that the attestation key was made in the TPM and signs nothing that the TPM has not made.
+ * @nonce: 1 to KN_NONCE_MAX bytes. KN_E_TOKEN_CANNOT for keys in PKCS#11 tokens; KN_E_KEY_USE for another kind of attestation
+ * key; KN_E_CERTIFICATION when the statement is not about the key. */
+KN_MUST_CHECK kn_err kn_key_certify(kn_key *key, kn_key *attestation_key, const uint8_t *nonce, size_t nonce_length,
+                                    kn_certification *ret_certification);
+
 #endif

@@ -138,6 +138,7 @@ const kn_backend kn_tpm2_backend = {
     .key_derive = tpm2_key_derive,
     .key_inspect = tpm2_key_inspect,
     .key_delete = tpm2_key_delete,
+    .key_certify = tpm2_key_certify,
     .cert_read_chain = cert_read_chain,
     .cert_write_chain = cert_write_chain,
     .cert_search = cert_search,

@@ -193,11 +193,20 @@ static kn_err connect(entry *e)
     return kn_success();
 }
 
-static kn_err find(const char *tcti, entry **ret_entry)
+static const char *name_of(const char *tcti)
 {
     const char *name = tcti ? tcti : secure_getenv("KEYNYM_TCTI");
-    if (!name || !*name)
-        name = DEFAULT_TCTI;
+    return name && *name ? name : DEFAULT_TCTI;
+}
+
+bool tpm2_conn_same(const char *tcti, const char *other)
+{
+    return strcmp(name_of(tcti), name_of(other)) == 0;
+}
+
+static kn_err find(const char *tcti, entry **ret_entry)
+{
+    const char *name = name_of(tcti);
     (void)pthread_mutex_lock(&list_lock);
     entry *e = list;
     while (e && strcmp(e->tcti_name, name) != 0)

@@ -30,6 +30,9 @@ typedef struct tpm2_conn {
  * connection turns out to be dead, it is opened anew and @operation called once more: it must begin from its start. */
 KN_MUST_CHECK kn_err tpm2_conn_run(const char *tcti, kn_err (*operation)(tpm2_conn *conn, void *arg), void *arg);
 
+/* Do they name the same TPM? */
+bool tpm2_conn_same(const char *tcti, const char *other);
+
 /* The object at a persistent handle: one of ESYS for all who ask for it, since ESYS 3 gives out the same one each time and the
  * first Esys_TR_Close() would take it from the others. One command when it is not open yet; KN_E_TPM_HANDLE when there is none.
  * *@ret_fresh, which may be NULL: was it so?

@@ -58,6 +58,8 @@ kn_err tpm2_key_derive(void *key, const uint8_t *point, size_t length, uint8_t *
                        unsigned *ret_binding);
 kn_err tpm2_key_inspect(void *key, kn_custody *ret_custody);
 kn_err tpm2_key_delete(void *key);
+kn_err tpm2_key_certify(void *key, void *attestation_key, const uint8_t *nonce, size_t nonce_length,
+                        kn_certification *ret_certification);
 kn_err tpm2_key_list(void *state, const char *uri, void (*row)(const kn_object_info *info, void *arg), void *arg);
 
 /* A handle of ours for the key that @uri names, not yet looked for. A file is read only when @read. tpm2_key_free() releases it. */
@@ -96,7 +98,12 @@ KN_MUST_CHECK kn_err tpm2_auth_run(tpm2_conn *conn, tpm2_key *key, bool *sent, k
 /* May the key be used so? @use: TPMA_OBJECT_SIGN_ENCRYPT or TPMA_OBJECT_DECRYPT. KN_E_KEY_USE. */
 KN_MUST_CHECK kn_err tpm2_key_may(const tpm2_key *key, TPMA_OBJECT use);
 
-/* TPM2_ALG_NULL when TPM 2.0 has no name for it. */
+/* TPM2_ALG_NULL when TPM 2.0 has no name for it; NULL when it is none that we have. */
 TPM2_ALG_ID tpm2_hash_of(const kn_digest *digest);
+const kn_digest *tpm2_digest_of(TPM2_ALG_ID hash);
+
+/* The signature that @scheme and a key with @public must give, as r | s for ECDSA. KN_E_TPM_FAILED when it is another. */
+KN_MUST_CHECK kn_err tpm2_signature_of(const TPMT_SIGNATURE *made, const kn_public *public, TPMI_ALG_SIG_SCHEME scheme,
+                                       uint8_t ret_signature[KN_SIGNATURE_MAX], size_t *ret_length);
 
 #endif

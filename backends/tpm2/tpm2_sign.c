@@ -33,12 +33,18 @@ TPM2_ALG_ID tpm2_hash_of(const kn_digest *digest)
     return TPM2_ALG_NULL;
 }
 
-static size_t bytes_of(TPM2_ALG_ID hash)
+const kn_digest *tpm2_digest_of(TPM2_ALG_ID hash)
 {
     for (size_t i = 0; i < sizeof hashes / sizeof hashes[0]; i++)
         if (hashes[i].hash == hash)
-            return kn_digests[hashes[i].id].bytes;
-    return 0;
+            return &kn_digests[hashes[i].id];
+    return NULL;
+}
+
+static size_t bytes_of(TPM2_ALG_ID hash)
+{
+    const kn_digest *digest = tpm2_digest_of(hash);
+    return digest ? digest->bytes : 0;
 }
 
 /* FIPS 186-4, 6.4: ECDSA takes a digest as a number, of which the leftmost bits of the order's length count. The same number
@@ -104,19 +110,20 @@ static bool put(const BYTE *number, size_t size, uint8_t *ret_field, size_t fiel
     return true;
 }
 
-static kn_err take_signature(const signing *s, const TPMT_SIGNATURE *made)
+kn_err tpm2_signature_of(const TPMT_SIGNATURE *made, const kn_public *public, TPMI_ALG_SIG_SCHEME scheme,
+                         uint8_t ret_signature[KN_SIGNATURE_MAX], size_t *ret_length)
 {
-    size_t bytes = s->key->expected.alg->coord_bytes;
+    size_t bytes = public->alg->coord_bytes;
     const TPMS_SIGNATURE_ECC *ec = &made->signature.ecdsa;
     const TPM2B_PUBLIC_KEY_RSA *rsa = &made->signature.rsassa.sig; /* PSS: at the same place */
-    bool is_ec = s->scheme.scheme == TPM2_ALG_ECDSA, ok = made->sigAlg == s->scheme.scheme;
+    bool is_ec = scheme == TPM2_ALG_ECDSA, ok = made->sigAlg == scheme && is_ec == (public->alg->type == KN_KEY_EC);
     if (is_ec)
-        ok = ok && put(ec->signatureR.buffer, ec->signatureR.size, s->signature, bytes) &&
-             put(ec->signatureS.buffer, ec->signatureS.size, s->signature + bytes, bytes);
+        ok = ok && put(ec->signatureR.buffer, ec->signatureR.size, ret_signature, bytes) &&
+             put(ec->signatureS.buffer, ec->signatureS.size, ret_signature + bytes, bytes);
     else
-        ok = ok && put(rsa->buffer, rsa->size, s->signature, bytes);
-    *s->ret_length = is_ec ? 2 * bytes : bytes;
-    return ok ? kn_success() : kn_fail(KN_E_TPM_FAILED, "Esys_Sign gave a signature of another form");
+        ok = ok && put(rsa->buffer, rsa->size, ret_signature, bytes);
+    *ret_length = is_ec ? 2 * bytes : bytes;
+    return ok ? kn_success() : kn_fail(KN_E_TPM_FAILED, "the TPM gave a signature of another form");
 }
 
 /* Older TPMs make the salt as long as it fits. */
@@ -143,7 +150,7 @@ static kn_err sign_once(tpm2_conn *conn, void *arg)
     TPM2_CALL(err, conn, Esys_Sign, s->key->object, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &s->digest, &s->scheme, &no_ticket,
               &made);
     if (!kn_failed(err))
-        err = take_signature(s, made);
+        err = tpm2_signature_of(made, &s->key->expected, s->scheme.scheme, s->signature, s->ret_length);
     conn->api->Esys_Free(made);
     return err;
 }

@@ -1,5 +1,6 @@
 /* keynym key: keys that are made in a token and stay there. */
 #include "kn_cmd_backend.h"
+#include "kn_cmd_certify.h"
 #include "kn_cmd_symmetric.h"
 
 #include "kn_token.h"
@@ -33,28 +34,34 @@ static bool usage_of(const kn_cmd_args *args, const kn_alg *alg, unsigned *ret_u
     return false;
 }
 
-static kn_exit print_key(const kn_cmd_args *args, const kn_key *key, const kn_custody *custody)
+static kn_exit print_key(const kn_cmd_args *args, const kn_key *key, const kn_custody *custody, const kn_cmd_certified *certified)
 {
     if (args->value[KN_OPT_JSON]) {
         cJSON *tree = kn_cmd_custody_json(custody);
-        bool ok = tree && kn_cmd_json_text(tree, "algorithm", kn_key_public(key)->alg->name);
+        bool ok = tree && kn_cmd_json_text(tree, "algorithm", kn_key_public(key)->alg->name) &&
+                  (!certified->asked || kn_cmd_certified_json(tree, certified));
         kn_exit status = kn_cmd_print_json(ok ? tree : NULL);
         cJSON_Delete(tree);
         return status;
     }
     printf("algorithm %s\n", kn_key_public(key)->alg->name);
     kn_cmd_print_custody(custody);
+    if (certified->asked)
+        kn_cmd_print_certified(certified);
     return kn_cmd_flush();
 }
 
 /* What is printed and the exit status say the same: a script need not read the text. */
-static kn_exit report_key(const kn_cmd_args *args, kn_key *key)
+static kn_exit report_key(const kn_cmd_args *args, kn_ctx *ctx, kn_key *key)
 {
     kn_custody custody;
+    kn_cmd_certified certified;
     kn_err err = kn_key_inspect(key, &custody);
     if (kn_failed(err))
         return kn_cmd_fail_backend(args->path, err);
-    kn_exit status = print_key(args, key, &custody);
+    kn_exit status = kn_cmd_certify(args, ctx, key, &certified);
+    if (status == KN_EXIT_OK)
+        status = print_key(args, key, &custody, &certified);
     return status == KN_EXIT_OK ? kn_cmd_custody_status(args->path, &custody) : status;
 }
 
@@ -73,7 +80,7 @@ static kn_exit run_generate(const kn_cmd_args *args)
     if (status != KN_EXIT_OK)
         return status;
     kn_err err = kn_key_make(ctx, args->operands[0], &spec, &key);
-    status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report_key(args, key);
+    status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report_key(args, ctx, key);
     kn_key_unref(&key);
     kn_ctx_unref(&ctx);
     return status;
@@ -107,14 +114,16 @@ static kn_exit run_show(const kn_cmd_args *args)
     kn_key *key = NULL;
     if (args->operand_count != 1)
         return kn_cmd_fail_usage(args->path, "one URI or alias file is needed");
-    kn_exit status = kn_cmd_alias_of(args->operands[0], &alias);
+    kn_exit status = kn_cmd_check_certify(args);
+    if (status == KN_EXIT_OK)
+        status = kn_cmd_alias_of(args->operands[0], &alias);
     if (status == KN_EXIT_OK)
         status = kn_cmd_context(args, &ctx);
     if (status == KN_EXIT_OK && strstr(kn_alias_uri(alias), "type=secret-key")) {
         status = kn_cmd_show_symmetric(args, ctx, kn_alias_uri(alias));
     } else if (status == KN_EXIT_OK) {
         kn_err err = kn_key_open(ctx, alias, &key);
-        status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report_key(args, key);
+        status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report_key(args, ctx, key);
     }
     kn_key_unref(&key);
     kn_alias_free(&alias);
@@ -122,22 +131,29 @@ static kn_exit run_show(const kn_cmd_args *args)
     return status;
 }
 
-static const kn_opt show_options[] = {KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_JSON, KN_OPT_COUNT};
+static const kn_opt show_options[] = {KN_OPT_ATTESTATION_KEY, KN_OPT_NONCE, KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_JSON, KN_OPT_COUNT};
 
 static const kn_cmd show = {
     .name = "show",
     .summary = "prove where a key is: six facts, read from the token",
     .synopsis = "[OPTIONS] URI|ALIAS-FILE",
     .description = "Reads six attributes that together tell a key that was made in the token from one that was\n"
-                   "imported, or was extractable once: CKA_SENSITIVE and CKA_EXTRACTABLE alone do not. Also tells what the\n"
-                   "key may do. The exit status is 1 when the six do not prove custody. With type=secret-key in the URI,\n"
-                   "of a symmetric key.\n",
+                   "imported, or was extractable once: CKA_SENSITIVE and CKA_EXTRACTABLE alone do not. Of a key in a TPM\n"
+                   "they follow from its object attributes. Also tells what the key may do. The exit status is 1 when the\n"
+                   "six do not prove custody. With type=secret-key in the URI, of a symmetric key.\n"
+                   "\n"
+                   "With --attestation-key the TPM also certifies what it says (TPM2_Certify), for somebody who does not\n"
+                   "trust the machine around it; --json has all that is needed to verify it elsewhere.\n"
+                   "\n"
+                   "  keynym key show --attestation-key tpm2:handle=0x81010002 --nonce 0123456789abcdef tpm2:handle=0x81000200\n",
     .options = show_options,
     .operands_max = 1,
     .run = run_show,
 };
 
 /* ---- delete ---- */
+
+static const kn_opt usual_options[] = {KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_JSON, KN_OPT_COUNT};
 
 static kn_exit print_deleted(const kn_cmd_args *args, const kn_key *key)
 {
@@ -184,7 +200,7 @@ static const kn_cmd delete = {
     .description = "Removes the one private key that the URI names, and its public key, from the token or from the TPM's\n"
                    "handle. Nobody is asked, and nothing brings the key back. Certificates stay. A key in a file is removed\n"
                    "with its file; storage and attestation keys of a TPM are refused.\n",
-    .options = show_options,
+    .options = usual_options,
     .operands_max = 1,
     .run = run_delete,
 };
@@ -241,7 +257,7 @@ static const kn_cmd list = {
     .synopsis = "[OPTIONS] URI",
     .description = "Lists what is on the token that the URI names. Logs in, since private keys show themselves only "
                    "then.\n",
-    .options = show_options,
+    .options = usual_options,
     .operands_max = 1,
     .run = run_list,
 };

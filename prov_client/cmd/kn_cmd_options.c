@@ -23,6 +23,8 @@ const kn_opt_row kn_opts[KN_OPT_COUNT] = {
     [KN_OPT_SO_PIN_SOURCE] = {"so-pin-source", "SOURCE", "where the security officer's PIN is, likewise"},
     [KN_OPT_MODULE] = {"module", "PATH", "PKCS#11 module to load (those registered with p11-kit)"},
     [KN_OPT_TPM] = {"tpm", "URI", "TPM that attests: tpm2:tcti=CONF;owner-auth=FILE;... (the kernel's)"},
+    [KN_OPT_ATTESTATION_KEY] = {"attestation-key", "ALIAS", "attestation key that certifies the key, of the same TPM: a tpm2: URI or a PEM file"},
+    [KN_OPT_NONCE] = {"nonce", "HEX", "what the one who asked for the certification sent, to be in it (random)"},
     [KN_OPT_ALGORITHM] = {"algorithm", "NAME", "EC:P-256 (the default), EC:P-384, EC:P-521, RSA:2048, RSA:3072, RSA:4096, ED25519, ED448, X25519 or X448"},
     [KN_OPT_USAGE] = {"usage", "LIST", "what the key may do, of sign, decrypt and derive (sign; X25519 and X448: derive)"},
     [KN_OPT_REGISTRATION_ID] = {"registration-id", "ID", "registration ID (the certificate's common name)"},

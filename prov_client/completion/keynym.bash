@@ -26,7 +26,7 @@ _keynym_options() {
     'key generate-symmetric') REPLY='--module --pin-source --json --help' ;;
     'key import-symmetric') REPLY='--module --pin-source --json --help' ;;
     'key list') REPLY='--module --pin-source --json --help' ;;
-    'key show') REPLY='--module --pin-source --json --help' ;;
+    'key show') REPLY='--attestation-key --nonce --module --pin-source --json --help' ;;
     'key delete') REPLY='--module --pin-source --json --help' ;;
     'cert import') REPLY='--key --module --pin-source --json --help' ;;
     'cert show') REPLY='--module --pin-source --json --help' ;;
@@ -66,6 +66,7 @@ _keynym_values() {
     '--algorithm') REPLY='EC:P-256 EC:P-384 EC:P-521 RSA:2048 RSA:3072 RSA:4096 ED25519 ED448 X25519 X448' ;;
     '--allocation') REPLY='hashed static geoLatency custom' ;;
     '--attestation') REPLY='x509 symmetric-key tpm' ;;
+    '--attestation-key') REPLY='' ;;
     '--ca') REPLY='' ;;
     '--ca-reference') REPLY='' ;;
     '--cert') REPLY='' ;;
@@ -86,6 +87,7 @@ _keynym_values() {
     '--key') REPLY='' ;;
     '--mode') REPLY='create update updateIfMatchETag delete' ;;
     '--module') REPLY='' ;;
+    '--nonce') REPLY='' ;;
     '--output') REPLY='' ;;
     '--payload') REPLY='' ;;
     '--pin-source') REPLY='' ;;

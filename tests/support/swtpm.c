@@ -21,7 +21,8 @@ uint32_t *swtpm_codes;
 
 static pid_t pid;
 static unsigned *fail_at, *fail_times;
-static uint32_t *answer;
+static uint32_t *answer, *change_code;
+static size_t *change_at, *change_size;
 
 void swtpm_start(void)
 {
@@ -70,6 +71,9 @@ void swtpm_set_up(void)
     find("tcti_shim_fail_at", &fail_at);
     find("tcti_shim_fail_times", &fail_times);
     find("tcti_shim_rc", &answer);
+    find("tcti_shim_change_code", &change_code);
+    find("tcti_shim_change_at", &change_at);
+    find("tcti_shim_size", &change_size);
     swtpm_start();
 }
 
@@ -87,6 +91,17 @@ void swtpm_arm(unsigned at, unsigned times, uint32_t rc)
     *fail_at = at;
     *fail_times = times;
     *answer = rc;
+}
+
+void swtpm_change(uint32_t code, size_t at)
+{
+    *change_code = code;
+    *change_at = at;
+}
+
+size_t swtpm_changed_size(void)
+{
+    return *change_size;
 }
 
 static kn_err count_handles(tpm2_conn *conn, void *arg)

@@ -5,6 +5,7 @@
 #ifndef SWTPM_H
 #define SWTPM_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 extern char swtpm_dir[], swtpm_tcti[300];
@@ -18,6 +19,10 @@ void swtpm_stop(void);
 
 /* From now on commands @at to @at + @times - 1 are answered by @rc in the TPM's place; @at 0: none. */
 void swtpm_arm(unsigned at, unsigned times, uint32_t rc);
+
+/* From now on byte @at of the TPM's answers to the command @code is changed; @code 0: none. */
+void swtpm_change(uint32_t code, size_t at);
+size_t swtpm_changed_size(void); /* of the last such answer */
 
 /* Wrong authorizations that the TPM remembers: its lockout counter. */
 unsigned swtpm_tries_spent(void);

@@ -15,10 +15,13 @@ EXPORT uint32_t tcti_shim_codes[CODES_MAX];
 EXPORT unsigned tcti_shim_fail_at; /* this command, from 1, is not sent; 0: none */
 EXPORT unsigned tcti_shim_fail_times;
 EXPORT uint32_t tcti_shim_rc; /* the answer; of the TCTI layer: sending fails */
+EXPORT uint32_t tcti_shim_change_code; /* one byte of the TPM's answers to this command is changed; 0: none */
+EXPORT size_t tcti_shim_change_at, tcti_shim_size; /* where; how long the last answer to it was */
 
 typedef struct shim {
     TSS2_TCTI_CONTEXT_COMMON_V1 common;
     TSS2_TCTI_CONTEXT *inner;
+    uint32_t code;
     bool answers;
 } shim;
 
@@ -26,8 +29,9 @@ static TSS2_RC transmit(TSS2_TCTI_CONTEXT *context, size_t size, const uint8_t *
 {
     shim *s = (shim *)context;
     unsigned n = ++tcti_shim_count;
-    if (n <= CODES_MAX && size >= 10)
-        tcti_shim_codes[n - 1] = (uint32_t)command[6] << 24 | (uint32_t)command[7] << 16 | (uint32_t)command[8] << 8 | command[9];
+    s->code = size < 10 ? 0 : (uint32_t)command[6] << 24 | (uint32_t)command[7] << 16 | (uint32_t)command[8] << 8 | command[9];
+    if (n <= CODES_MAX)
+        tcti_shim_codes[n - 1] = s->code;
     s->answers = tcti_shim_fail_at && n >= tcti_shim_fail_at && n < tcti_shim_fail_at + tcti_shim_fail_times;
     if (!s->answers)
         return Tss2_Tcti_Transmit(s->inner, size, command);
@@ -39,8 +43,15 @@ static TSS2_RC receive(TSS2_TCTI_CONTEXT *context, size_t *size, uint8_t *respon
     shim *s = (shim *)context;
     const uint8_t answer[] = {0x80, 1, 0, 0, 0, 10, (uint8_t)(tcti_shim_rc >> 24), (uint8_t)(tcti_shim_rc >> 16),
                               (uint8_t)(tcti_shim_rc >> 8), (uint8_t)tcti_shim_rc};
-    if (!s->answers)
-        return Tss2_Tcti_Receive(s->inner, size, response, timeout);
+    if (!s->answers) {
+        TSS2_RC rc = Tss2_Tcti_Receive(s->inner, size, response, timeout);
+        if (rc == TSS2_RC_SUCCESS && response && tcti_shim_change_code && s->code == tcti_shim_change_code) {
+            tcti_shim_size = *size;
+            if (tcti_shim_change_at < *size)
+                response[tcti_shim_change_at] ^= 1;
+        }
+        return rc;
+    }
     if (response)
         memcpy(response, answer, sizeof answer);
     *size = sizeof answer;

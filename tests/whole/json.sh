@@ -138,6 +138,11 @@ good hsm show -- "${identity[@]}"
 member registrationId device-01
 reports 1 hsm show -- --key "$work/device.pem" --cert "$work/nothing"
 bad 2 hsm show -- "--key=pkcs11:token=json;object=device?pin-value=1"
+good key generate -- "tpm2:handle=0x81000200;tcti=swtpm:path=$work/tpm/s"
+member certification ''
+bad 1 key show -- --attestation-key "tpm2:handle=0x81000200;tcti=swtpm:path=$work/tpm/s" "tpm2:handle=0x81000200;tcti=swtpm:path=$work/tpm/s"
+bad 2 key show -- --nonce 00 "$key"
+bad any key show -- "${pin[@]}" --attestation-key "tpm2:handle=0x81000200;tcti=swtpm:path=$work/tpm/s" "$key"
 good tpm show -- --tpm "tpm2:tcti=swtpm:path=$work/tpm/s"
 bad any tpm show -- --tpm "tpm2:tcti=swtpm:path=$work/tpm/nothing"
 

@@ -44,6 +44,31 @@ refused 'no persistent handle' "$keynym" key show tpm2:handle=0x80000000
 refused 'tpm2:handle=' "$keynym" key show tpm2:
 refused 'no TPM answers' env KEYNYM_TCTI=swtpm:path=/nowhere "$keynym" key show "$ec"
 
+# certified by an attestation key, and verified with openssl alone
+tpm2_createek -Q -c 0x81010001 -G rsa # as docs/tpm-keys.md has it
+tpm2_createak -Q -C 0x81010001 -c "$work/ak.ctx" -G ecc -s ecdsa -g sha256 >/dev/null
+tpm2_flushcontext -l
+tpm2_evictcontrol -Q -C o -c "$work/ak.ctx" 0x81000207
+tpm2_flushcontext -t
+"$keynym" key show --attestation-key tpm2:handle=0x81000207 --nonce c0ffee0123 "$ec" >"$work/out"
+grep -F 'certified by tpm2:handle=0x81000207 (EC:P-256, SHA256)' "$work/out" >/dev/null && grep -E '^  nonce +c0ffee0123$' "$work/out" >/dev/null ||
+  { cat "$work/out"; fail "the certification is not told"; }
+"$keynym" key show --json --attestation-key tpm2:handle=0x81000207 --nonce c0ffee0123 "$ec" >"$work/certified.json"
+of() { "$build/tests/whole_json" "certification.$1" <"$work/certified.json"; }
+of attestationPublicKey | sed '/^$/d' >"$work/ak.pub"
+for part in statement signature publicArea; do of $part | base64 -d >"$work/$part"; done
+openssl dgst -sha256 -verify "$work/ak.pub" -signature "$work/signature" "$work/statement" >/dev/null || fail "the certification's signature"
+name=000b$(openssl dgst -sha256 -r "$work/publicArea" | cut -d' ' -f1)
+[ "$(of name)" = "$name" ] && od -An -v -tx1 "$work/statement" | tr -d ' \n' | grep "c0ffee0123.*$name" >/dev/null || fail "the statement lacks nonce or name"
+tpm2_readpublic -Q -c 0x81000207 -f pem -o "$work/ak.tool"
+cmp "$work/ak.pub" "$work/ak.tool" || fail "the attestation key's public part"
+tpm2_readpublic -c 0x81000200 | grep -iF "name: $name" >/dev/null || fail "the name is not what tpm2-tools say"
+refused 'attestation key' "$keynym" key show --attestation-key "$rsa" "$ec"
+refused 'hexadecimal' "$keynym" key show --attestation-key tpm2:handle=0x81000207 --nonce xy "$ec"
+refused '--nonce is for --attestation-key' "$keynym" key show --nonce 00 "$ec"
+tpm2_evictcontrol -Q -C o -c 0x81000207
+tpm2_evictcontrol -Q -C o -c 0x81010001
+
 # removed for good, and nothing else with it; what others depend on is not
 "$keynym" key generate tpm2:handle=0x81000209 >/dev/null
 "$keynym" key delete tpm2:handle=0x81000209 >"$work/out"

@@ -1,61 +1,22 @@
 #include "p11_session.h"
 
-#include "../kn_crypto.h"
 #include "../kn_log.h"
 #include "../kn_pin.h"
+#include "../kn_refused.h"
 
 #include <openssl/crypto.h>
 #include <string.h>
 
-/* Wrong PINs of this process, so that each is tried once, whichever context asks; the lock is held across C_Login, for
- * contexts that ask at the same time. The hash is salted with a random value of the process, which is kept like a PIN:
- * without it, the hashes in a core dump tell nothing of short PINs. */
-#define WRONG_MAX 32
+/* Held across C_Login, for contexts that ask at the same time: a wrong PIN is sent once. */
+static pthread_mutex_t trying = PTHREAD_MUTEX_INITIALIZER;
 
-static struct {
-    pthread_mutex_t lock;
-    kn_secret *salt;
-    uint8_t hash[WRONG_MAX][32];
-    unsigned count; /* grows beyond WRONG_MAX: the oldest are overwritten */
-} wrong = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-#define SALT_BYTES 32
-
-/* Needs wrong.lock, as the next three. */
-static bool have_salt(void)
+/* The token's serial number is part of it: a PIN that is wrong here may be right elsewhere. */
+static kn_err mark_of(const p11_token *token, const kn_secret *pin, kn_refused_mark *ret_mark)
 {
-    uint8_t salt[SALT_BYTES];
-    if (!wrong.salt && kn_crypto_random(salt, sizeof salt) && kn_failed(kn_secret_new(salt, sizeof salt, &wrong.salt)))
-        wrong.salt = NULL;
-    explicit_bzero(salt, sizeof salt);
-    return wrong.salt;
-}
-
-/* The token's serial number is part of what is hashed: a PIN that is wrong here may be right elsewhere. */
-static bool hash_pin(const p11_token *token, const kn_secret *pin, uint8_t ret_hash[32])
-{
-    uint8_t salt[SALT_BYTES + sizeof token->serial + sizeof token->label] = {0};
-    if (!have_salt())
-        return false;
-    memcpy(salt, kn_secret_data(wrong.salt), SALT_BYTES);
-    memcpy(salt + SALT_BYTES, token->serial, sizeof token->serial);
-    memcpy(salt + SALT_BYTES + sizeof token->serial, token->label, sizeof token->label);
-    bool ok = kn_crypto_digest(salt, sizeof salt, kn_secret_data(pin), kn_secret_length(pin), ret_hash);
-    explicit_bzero(salt, sizeof salt);
-    return ok;
-}
-
-static bool is_known_wrong(const uint8_t hash[32])
-{
-    bool known = false;
-    for (unsigned i = 0; i < wrong.count && i < WRONG_MAX; i++)
-        known |= !memcmp(wrong.hash[i], hash, 32);
-    return known;
-}
-
-static void remember_wrong(const uint8_t hash[32])
-{
-    memcpy(wrong.hash[wrong.count++ % WRONG_MAX], hash, 32);
+    char owner[sizeof token->serial + sizeof token->label];
+    memcpy(owner, token->serial, sizeof token->serial);
+    memcpy(owner + sizeof token->serial, token->label, sizeof token->label);
+    return kn_refused_mark_of(owner, sizeof owner, pin, ret_mark);
 }
 
 /* Where the PIN is: what the URI says, else the configuration. NULL: nothing says it, or says that somebody is asked. */
@@ -131,14 +92,15 @@ static kn_err check_counter(p11_token *token, CK_FLAGS *ret_flags)
     return kn_success();
 }
 
-/* Needs wrong.lock. */
+/* Needs the lock. */
 static kn_err try_pin(p11_token *token, CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_FLAGS flags,
                       const kn_secret *pin)
 {
-    uint8_t hash[32];
-    if (!hash_pin(token, pin, hash))
-        return kn_fail(KN_E_CRYPTO, "hashing a PIN");
-    if (is_known_wrong(hash))
+    kn_refused_mark mark;
+    kn_err err = mark_of(token, pin, &mark);
+    if (kn_failed(err))
+        return err;
+    if (kn_refused_known(&mark))
         return kn_fail(KN_E_PIN_INCORRECT, "token '%s': this PIN was refused before and is not sent again",
                        token->label);
     if (flags & CKF_USER_PIN_COUNT_LOW)
@@ -150,7 +112,7 @@ static kn_err try_pin(p11_token *token, CK_SESSION_HANDLE session, CK_USER_TYPE 
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
         return kn_success();
     if (rv == CKR_PIN_INCORRECT || rv == CKR_PIN_INVALID || rv == CKR_PIN_LEN_RANGE)
-        remember_wrong(hash);
+        kn_refused_remember(&mark);
     return p11_fail("C_Login", token->label, rv);
 }
 
@@ -174,9 +136,9 @@ static kn_err login_as(p11_token *token, const p11_uri *uri, CK_SESSION_HANDLE s
         return err;
     if (!pin)
         return login_at_token(token, session, user);
-    (void)pthread_mutex_lock(&wrong.lock);
+    (void)pthread_mutex_lock(&trying);
     err = try_pin(token, session, user, flags, pin);
-    (void)pthread_mutex_unlock(&wrong.lock);
+    (void)pthread_mutex_unlock(&trying);
     if (err.code == KN_E_PIN_INCORRECT)
         drop_kept_pin(token, pin);
     kn_secret_free(&pin);

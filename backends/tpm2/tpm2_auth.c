@@ -2,8 +2,10 @@
 #include "tpm2_key.h"
 
 #include "kn_pin.h"
+#include "kn_refused.h"
 
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct lockout {
@@ -36,24 +38,32 @@ static kn_err in_lockout(const lockout *l)
     return kn_fail(KN_E_TPM_LOCKOUT, "%u of %u tries are spent; the TPM gives one back within %u s", l->counter, l->max, l->interval_s);
 }
 
-static bool was_refused(const tpm2_key *key, const kn_secret *auth)
+/* Whoever has opened it: the public key says which key it is, and the handle which of two that were made from one template. */
+static kn_err mark_of(const tpm2_key *key, const kn_secret *auth, kn_refused_mark *ret_mark)
 {
-    if (!auth)
-        return key->refused_empty;
-    return key->refused && kn_secret_length(key->refused) == kn_secret_length(auth) &&
-           CRYPTO_memcmp(kn_secret_data(key->refused), kn_secret_data(auth), kn_secret_length(auth)) == 0;
+    uint8_t owner[KN_SPKI_MAX + sizeof key->uri.handle];
+    size_t length = 0;
+    kn_err err = kn_public_to_spki(&key->expected, owner, &length);
+    if (kn_failed(err))
+        return err;
+    memcpy(owner + length, &key->uri.handle, sizeof key->uri.handle);
+    return kn_refused_mark_of(owner, length + sizeof key->uri.handle, auth, ret_mark);
 }
 
 /* May an authorization be sent that was not taken before? */
 static kn_err may_try(tpm2_conn *conn, const tpm2_key *key, const kn_secret *auth)
 {
     lockout l;
-    if (was_refused(key, auth))
+    kn_refused_mark mark;
+    kn_err err = mark_of(key, auth, &mark);
+    if (kn_failed(err))
+        return err;
+    if (kn_refused_known(&mark))
         return auth ? kn_fail(KN_E_PIN_INCORRECT, "%s: this authorization was refused before and is not sent again", key->name)
                     : kn_fail(KN_E_NO_PIN, "%s has an authorization", key->name);
     if (key->area.objectAttributes & TPMA_OBJECT_NODA)
         return kn_success();
-    kn_err err = read_lockout(conn, &l);
+    err = read_lockout(conn, &l);
     if (!kn_failed(err) && l.max && l.counter >= l.max)
         return in_lockout(&l);
     if (!kn_failed(err) && l.max && l.counter + 1 >= l.max)
@@ -93,6 +103,19 @@ static kn_err begin(tpm2_conn *conn, tpm2_key *key, kn_secret **ret_auth)
     return err;
 }
 
+static kn_err refused(tpm2_key *key, const kn_secret *auth)
+{
+    char detail[KN_DETAIL_MAX];
+    kn_refused_mark mark;
+    (void)snprintf(detail, sizeof detail, "%s", kn_err_detail());
+    key->proved = false;
+    kn_err err = mark_of(key, auth, &mark);
+    if (kn_failed(err))
+        return err;
+    kn_refused_remember(&mark);
+    return auth ? kn_fail(KN_E_PIN_INCORRECT, "%s: %.800s", key->name, detail) : kn_fail(KN_E_NO_PIN, "%s has an authorization", key->name);
+}
+
 /* Takes the authorization away again, and keeps what became of it. */
 static kn_err end(tpm2_conn *conn, tpm2_key *key, kn_secret *auth, kn_err result)
 {
@@ -101,15 +124,8 @@ static kn_err end(tpm2_conn *conn, tpm2_key *key, kn_secret *auth, kn_err result
     memset(&none, 0, sizeof none); /* all of the value that ESYS keeps is overwritten */
     if (result.code != KN_E_NO_TPM)
         (void)conn->api->Esys_TR_SetAuth(conn->esys, key->object, &none);
-    if (result.code == KN_E_TPM_AUTH) {
-        key->proved = false;
-        key->refused_empty |= !auth;
-        if (auth) {
-            kn_secret_free(&key->refused);
-            key->refused = auth;
-        }
-        return auth ? kn_fail_within((kn_err){KN_E_PIN_INCORRECT}, "%s", key->name) : kn_fail(KN_E_NO_PIN, "%s has an authorization", key->name);
-    }
+    if (result.code == KN_E_TPM_AUTH)
+        result = refused(key, auth);
     kn_secret_free(&auth);
     if (!kn_failed(result))
         key->proved = true;

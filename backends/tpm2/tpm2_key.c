@@ -228,7 +228,6 @@ void tpm2_key_free(void *arg)
     if (key->generation)
         tpm2_conn_leave(key->uri.tcti, key->generation, leave, key);
     tpm2_key_uri_clear(&key->uri);
-    kn_secret_free(&key->refused);
     free(key->blob);
     free(key->saved);
     free(key);

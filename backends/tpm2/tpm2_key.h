@@ -41,9 +41,7 @@ typedef struct tpm2_key {
     TPMS_CONTEXT *saved; /* of a file's key, from the connection of saved_generation; NULL: none */
     unsigned saved_generation;
     TPMT_PUBLIC area;
-    bool proved;         /* the TPM took this authorization */
-    kn_secret *refused;  /* the one that it did not take; an empty one: see refused_empty */
-    bool refused_empty;
+    bool proved;    /* the TPM took this authorization */
     bool salt_seen; /* the TPM's PSS signatures have a salt as long as the digest */
 } tpm2_key;
 

@@ -237,7 +237,7 @@ static void test_other_name(void **state)
 static void test_wrong_authorization(void **state)
 {
     char more[100];
-    kn_key *key = NULL;
+    kn_key *key = NULL, *second = NULL;
     (void)state;
     (void)snprintf(more, sizeof more, ";pin-source=%s", pin_path);
     write_pin("wrong");
@@ -248,6 +248,11 @@ static void test_wrong_authorization(void **state)
     swtpm_arm(0, 0, 0);
     assert_error(KN_E_PIN_INCORRECT, sign(key));
     assert_int_equal(signatures_asked(), 0);
+    assert_ok(open_key("0x81000203", more, NULL, &second)); /* nor by another handle of ours for the same key */
+    assert_error(KN_E_PIN_INCORRECT, sign(second));
+    kn_key_unref(&second);
+    assert_int_equal(signatures_asked(), 0);
+    assert_int_equal(swtpm_tries_spent(), 1);
     write_pin("right");
     assert_ok(sign(key));
     write_pin("wrong again"); /* the key was proved, the authorization is read anew */

@@ -18,7 +18,7 @@ target_include_directories(kn_test_token PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/supp
 target_link_libraries(kn_test_token PUBLIC kn_backends ${CMAKE_DL_LIBS})
 add_dependencies(kn_test_token kn_test_shim)
 
-foreach(name kn_alg kn_alias kn_config kn_decrypt kn_ecdsa kn_err kn_hmac kn_log kn_pin kn_public kn_refused kn_secret p11_ckr p11_uri tpm2_attest_uri tpm2_blob tpm2_key_uri tpm2_tss_key)
+foreach(name kn_alg kn_alias kn_config kn_decrypt kn_ecdsa kn_err kn_hmac kn_log kn_pin kn_public kn_refused kn_secret p11_ckr p11_uri tpm2_attest_uri tpm2_blob tpm2_key_uri tpm2_new_file tpm2_tss_key)
   kn_test(test_${name} LABEL unit SOURCES unit/test_${name}.c LIBS kn_backends)
 endforeach()
 target_compile_definitions(test_p11_ckr PRIVATE PKCS11_HEADER="${P11KIT_PKCS11_H}/p11-kit/pkcs11.h")

@@ -146,6 +146,8 @@ kn_err tpm2_auth_run(tpm2_conn *conn, tpm2_key *key, bool *sent, kn_err (*comman
     if (!kn_failed(err)) {
         *sent = !key->proved;
         err = end(conn, key, auth, command(conn, arg));
+        if (err.code == KN_E_TPM_SLOTS) /* not looked at, or taken: a wrong one is told first */
+            *sent = false;
     }
     tpm2_key_give(conn, key);
     return err;

@@ -228,6 +228,34 @@ static kn_err find(const char *tcti, entry **ret_entry)
     return e ? kn_success() : kn_fail(KN_E_NO_MEMORY, "a TPM connection");
 }
 
+/* What others hold for one command is free again within milliseconds. Not in step with them: who holds one slot and waits for the
+ * second may meet others who do the same. */
+static bool wait_for_slot(unsigned *waited_ms)
+{
+    struct timespec now = {.tv_nsec = 0};
+    if (*waited_ms >= TPM2_SLOTS_MAX_MS)
+        return false;
+    unsigned most_ms = *waited_ms < 32 ? 8 : *waited_ms / 4;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    unsigned pause_ms = 1 + (unsigned)(now.tv_nsec / 1000) % most_ms;
+    const struct timespec pause = {.tv_sec = 0, .tv_nsec = (long)pause_ms * 1000000};
+    (void)nanosleep(&pause, NULL);
+    *waited_ms += pause_ms;
+    return true;
+}
+
+static bool is_worth_another_try(entry *e, kn_err err, bool *died, unsigned *waited_ms)
+{
+    bool first = !*died;
+    if (err.code == KN_E_TPM_SLOTS)
+        return !e->conn.managed && wait_for_slot(waited_ms);
+    if (err.code != KN_E_NO_TPM)
+        return false;
+    disconnect(e);
+    *died = true;
+    return first;
+}
+
 kn_err tpm2_conn_run(const char *tcti, kn_err (*operation)(tpm2_conn *conn, void *arg), void *arg)
 {
     entry *e = NULL;
@@ -237,14 +265,13 @@ kn_err tpm2_conn_run(const char *tcti, kn_err (*operation)(tpm2_conn *conn, void
     if (kn_failed(err))
         return err;
     (void)pthread_mutex_lock(&e->lock);
-    for (int attempt = 0; attempt < 2; attempt++) {
+    bool died = false;
+    unsigned waited_ms = 0;
+    do {
         err = connect(e);
         if (!kn_failed(err))
             err = operation(&e->conn, arg);
-        if (err.code != KN_E_NO_TPM)
-            break;
-        disconnect(e);
-    }
+    } while (is_worth_another_try(e, err, &died, &waited_ms));
     (void)pthread_mutex_unlock(&e->lock);
     return kn_failed(err) ? kn_fail_within(err, "TPM %s", e->tcti_name) : err;
 }

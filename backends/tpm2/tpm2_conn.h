@@ -9,6 +9,7 @@
  *   closed | an operation                                     | open; closed when no TPM answers
  *   open   | the TCTI fails, or ESYS is out of step           | closed; the operation is repeated once
  *   open   | TPM_RC_RETRY, _YIELDED, _TESTING                 | open; the command is repeated with pauses
+ *   open   | no slot is free, without a resource manager      | open; the operation is repeated with random pauses
  *   open   | another failure                                  | open
  */
 #ifndef KN_TPM2_CONN_H
@@ -16,7 +17,8 @@
 
 #include "tpm2_api.h"
 
-#define TPM2_BUSY_MAX_MS 5000 /* how long a TPM may say that it is busy with itself */
+#define TPM2_BUSY_MAX_MS  5000 /* how long a TPM may say that it is busy with itself */
+#define TPM2_SLOTS_MAX_MS 1000 /* how long others may have all of its slots */
 
 typedef struct tpm2_conn {
     const tpm2_api *api;
@@ -27,7 +29,8 @@ typedef struct tpm2_conn {
 } tpm2_conn;
 
 /* Runs @operation on the TPM that @tcti names; NULL: the environment's KEYNYM_TCTI, or the kernel's resource manager. When the
- * connection turns out to be dead, it is opened anew and @operation called once more: it must begin from its start. */
+ * connection turns out to be dead, it is opened anew and @operation called once more, and for a while when others have all of the
+ * TPM's slots: it must begin from its start, and leave nothing in the TPM when it fails. */
 KN_MUST_CHECK kn_err tpm2_conn_run(const char *tcti, kn_err (*operation)(tpm2_conn *conn, void *arg), void *arg);
 
 /* Do they name the same TPM? */

@@ -2,15 +2,13 @@
 #include "tpm2_key.h"
 
 #include "kn_pin.h"
+#include "tpm2_new_file.h"
 #include "tpm2_primary.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define FIXED (TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN | TPMA_OBJECT_USERWITHAUTH)
 
@@ -185,7 +183,7 @@ static kn_err load_it(tpm2_conn *conn, void *arg)
 }
 
 /* What was written is read back and loaded. */
-static kn_err write_and_prove(making *m, int fd)
+static kn_err write_and_prove(making *m, tpm2_new_file *file)
 {
     uint8_t *der = NULL;
     size_t length = 0;
@@ -193,30 +191,29 @@ static kn_err write_and_prove(making *m, int fd)
     const char *path = m->key->uri.file;
     kn_err err = tpm2_tss_key_to_der(&m->made, m->public, m->public_length, &der, &length);
     if (!kn_failed(err))
-        err = tpm2_tss_key_write(fd, der, length);
+        err = tpm2_tss_key_write(file->fd, der, length);
     free(der);
     if (kn_failed(err))
         return kn_fail_within(err, "the key file %s", path);
-    err = tpm2_tss_key_read(path, &again);
+    err = tpm2_tss_key_read_fd(file->fd, path, &again);
     if (!kn_failed(err))
         err = tpm2_key_set_blob(m->key, &again);
     return kn_failed(err) ? err : tpm2_conn_run(m->key->uri.tcti, load_it, m);
 }
 
-/* The file is there from the start, so that no key is made that cannot be kept; it goes when that fails. */
+/* The file is open from the start, so that no key is made that cannot be kept. */
 static kn_err make_file(making *m)
 {
-    const char *path = m->key->uri.file;
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return kn_fail(errno == EEXIST ? KN_E_EXISTS : KN_E_IO, "the key file %s: %s", path, strerror(errno));
-    kn_err err = tpm2_conn_run(m->key->uri.tcti, make_for_file, m);
-    if (!kn_failed(err))
-        err = write_and_prove(m, fd);
-    if (close(fd) != 0 && !kn_failed(err))
-        err = kn_fail(KN_E_IO, "the key file %s: %s", path, strerror(errno));
+    tpm2_new_file file;
+    kn_err err = tpm2_new_file_open(m->key->uri.file, &file);
     if (kn_failed(err))
-        (void)unlink(path);
+        return err;
+    err = tpm2_conn_run(m->key->uri.tcti, make_for_file, m);
+    if (!kn_failed(err))
+        err = write_and_prove(m, &file);
+    if (!kn_failed(err))
+        err = tpm2_new_file_keep(&file);
+    tpm2_new_file_close(&file);
     return err;
 }
 

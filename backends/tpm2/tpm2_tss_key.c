@@ -274,20 +274,17 @@ static kn_err parse_pem(const char *path, const char *text, size_t length, tpm2_
     return found && kn_failed(err) ? kn_fail_within(err, "%s", path) : err;
 }
 
-kn_err tpm2_tss_key_read(const char *path, tpm2_tss_key *ret_key)
+kn_err tpm2_tss_key_read_fd(int fd, const char *path, tpm2_tss_key *ret_key)
 {
     struct stat info;
     size_t length = 0;
     ssize_t got = 1;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* O_NONBLOCK: a pipe is refused and not waited for */
-    if (fd < 0)
-        return kn_fail(KN_E_IO, "the key file %s: %s", path, strerror(errno));
     char *text = malloc(TPM2_TSS_KEY_FILE_MAX + 1);
     kn_err err = text ? kn_success() : kn_fail(KN_E_NO_MEMORY, "%s", path);
     if (!kn_failed(err) && (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)))
         err = kn_fail(KN_E_IO, "the key file %s is not a regular file", path);
     while (!kn_failed(err) && length <= TPM2_TSS_KEY_FILE_MAX &&
-           (got = read(fd, text + length, TPM2_TSS_KEY_FILE_MAX + 1 - length)) > 0)
+           (got = pread(fd, text + length, TPM2_TSS_KEY_FILE_MAX + 1 - length, (off_t)length)) > 0)
         length += (size_t)got;
     if (got < 0)
         err = kn_fail(KN_E_IO, "the key file %s: %s", path, strerror(errno));
@@ -296,6 +293,15 @@ kn_err tpm2_tss_key_read(const char *path, tpm2_tss_key *ret_key)
     if (!kn_failed(err))
         err = parse_pem(path, text, length, ret_key);
     free(text);
+    return err;
+}
+
+kn_err tpm2_tss_key_read(const char *path, tpm2_tss_key *ret_key)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* O_NONBLOCK: a pipe is refused and not waited for */
+    if (fd < 0)
+        return kn_fail(KN_E_IO, "the key file %s: %s", path, strerror(errno));
+    kn_err err = tpm2_tss_key_read_fd(fd, path, ret_key);
     (void)close(fd);
     return err;
 }
@@ -316,8 +322,6 @@ kn_err tpm2_tss_key_write(int fd, const uint8_t *der, size_t length)
         else if (wrote == 0 || errno != EINTR)
             err = kn_fail(KN_E_IO, "writing: %s", wrote ? strerror(errno) : "nothing more is taken");
     }
-    if (!kn_failed(err) && fsync(fd) != 0)
-        err = kn_fail(KN_E_IO, "fsync: %s", strerror(errno));
     BIO_free(bio);
     return err;
 }

@@ -41,8 +41,10 @@ KN_MUST_CHECK kn_err tpm2_tss_key_to_der(const tpm2_tss_key *key, const uint8_t 
 
 /* The first block of its label in the file at @path; others, such as certificates, may stand there too. KN_E_IO. */
 KN_MUST_CHECK kn_err tpm2_tss_key_read(const char *path, tpm2_tss_key *ret_key);
+/* The same of an open file, wherever it stands; @path is for messages. */
+KN_MUST_CHECK kn_err tpm2_tss_key_read_fd(int fd, const char *path, tpm2_tss_key *ret_key);
 
-/* The PEM block of @der, to an open file and down to the disk. KN_E_IO. */
+/* The PEM block of @der, to an open file. KN_E_IO. */
 KN_MUST_CHECK kn_err tpm2_tss_key_write(int fd, const uint8_t *der, size_t length);
 
 /* Base64 in one line, strictly. @ret_text is for free(). */

@@ -117,7 +117,8 @@ static void test_commands(void **state)
     swtpm_check_clean();
 }
 
-/* Each command of an activation fails once, in three ways: nothing is left, and there is always a key that signs. */
+/* Each command of an activation fails once, in three ways: nothing is left, and there is always a key that signs. For a slot it is
+ * waited. */
 static void test_each_command_fails(void **state)
 {
     static const uint32_t ways[] = {TPM2_RC_FAILURE, TPM2_RC_OBJECT_MEMORY, TPM2_RC_NV_SPACE};
@@ -137,7 +138,7 @@ static void test_each_command_fails(void **state)
             failed += kn_failed(err);
             bool is_old = signs_with(old_key, 64), is_new = signs_with(new_key, 64);
             assert_true(is_old || is_new);
-            assert_true(kn_failed(err) || is_new);
+            assert_true((kn_failed(err) && ways[way] != TPM2_RC_OBJECT_MEMORY) || is_new);
             if (code != TPM2_CC_FlushContext) { /* which nobody else can do for us */
                 swtpm_check_clean();
             } else {
@@ -145,7 +146,7 @@ static void test_each_command_fails(void **state)
                 swtpm_start();
             }
         }
-    assert_int_equal(failed, COUNT_OF(ways) * 16); /* all but the two FlushContext */
+    assert_int_equal(failed, (COUNT_OF(ways) - 1) * 16); /* all but the two FlushContext */
     fill(new_key, 99);
     assert_ok(take_key(new_key, SIZE_MAX));
     assert_true(signs_with(new_key, 64));

@@ -173,7 +173,7 @@ static void test_faults(void **state)
     (void)state;
     assert_true(kn_crypto_encrypt(kn_key_public(rsa), &pkcs1, plain, sizeof plain, data, &length));
     for (size_t i = 0; i < COUNT_OF(codes); i++) {
-        swtpm_arm(1, 1, codes[i]);
+        swtpm_arm(1, 1000, codes[i]);
         assert_true(kn_failed(kn_key_decrypt(rsa, &pkcs1, data, length, back, &ignored)));
     }
     swtpm_arm(1, 3, TPM2_RC_RETRY);

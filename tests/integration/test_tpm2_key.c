@@ -7,6 +7,7 @@
 #include "tpm2/tpm2_conn.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -319,7 +320,8 @@ static void test_faults(void **state)
     } rows[] = {
         {TPM2_RC_RETRY, 20, KN_OK},           {TPM2_RC_YIELDED, 20, KN_OK},
         {TPM2_RC_TESTING, 20, KN_OK},         {TSS2_TCTI_RC_IO_ERROR, 1, KN_OK},
-        {TPM2_RC_FAILURE, 1, KN_E_TPM_FAILED}, {TPM2_RC_OBJECT_MEMORY, 1, KN_E_TPM_SLOTS},
+        {TPM2_RC_FAILURE, 1, KN_E_TPM_FAILED}, {TPM2_RC_OBJECT_MEMORY, 1000, KN_E_TPM_SLOTS},
+        {TPM2_RC_OBJECT_MEMORY, 5, KN_OK},    {TPM2_RC_SESSION_MEMORY, 5, KN_OK},
         {TPM2_RC_LOCKOUT, 1, KN_E_TPM_LOCKOUT}, {TSS2_TCTI_RC_IO_ERROR, 1000, KN_E_NO_TPM},
     };
     kn_key *key = NULL;
@@ -380,6 +382,27 @@ static void test_threads_and_fork(void **state)
     assert_ok(sign(key));
     kn_key_unref(&key);
     swtpm_check_clean();
+}
+
+/* A key at a handle holds nothing in the TPM, in whatever moment its program is killed. */
+static void test_killed(void **state)
+{
+    int status = 0;
+    (void)state;
+    for (unsigned i = 0; i < 20; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            kn_key *key = NULL;
+            while (!kn_failed(open_key("0x81000200", "", NULL, &key)) && !kn_failed(sign(key)))
+                kn_key_unref(&key);
+            _exit(1);
+        }
+        (void)usleep(10000 + i * 700);
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status));
+        swtpm_check_clean();
+    }
 }
 
 static kn_err generate(const char *handle, const char *alg, const char *more, kn_key **ret_key)
@@ -511,7 +534,7 @@ int main(void)
         cmocka_unit_test(test_wrong_keys),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_lost_first_authorization),
-        cmocka_unit_test(test_threads_and_fork),
+        cmocka_unit_test(test_threads_and_fork), cmocka_unit_test(test_killed),
         cmocka_unit_test(test_custody_and_list),
         cmocka_unit_test(test_generate),
         cmocka_unit_test(test_generate_with_authorization),

@@ -7,6 +7,7 @@
 #include "tpm2/tpm2_tss_key.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -395,6 +396,75 @@ static void test_managed(void **state)
     swtpm_check_clean();
 }
 
+/* Programs that know nothing of each other, more than the TPM has slots: each waits until one is free. */
+static void test_processes(void **state)
+{
+    pid_t children[6];
+    int status = 0;
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(children); i++) {
+        children[i] = fork();
+        if (children[i] == 0) {
+            kn_key *key = NULL;
+            bool good = !kn_failed(open_key("plain.pem", "", &key));
+            for (int n = 0; good && n < 40; n++)
+                good = !kn_failed(sign(key));
+            if (!good)
+                (void)fprintf(stderr, "%s\n", kn_err_detail());
+            kn_key_unref(&key);
+            _exit(good ? 0 : 1);
+        }
+    }
+    for (size_t i = 0; i < COUNT_OF(children); i++) {
+        assert_int_equal(waitpid(children[i], &status, 0), children[i]);
+        assert_int_equal(status, 0);
+    }
+    swtpm_check_clean();
+}
+
+static unsigned transients(void)
+{
+    char path[100];
+    unsigned n = 0;
+    tools("tpm2_getcap handles-transient | wc -l >count");
+    (void)snprintf(path, sizeof path, "%s/count", swtpm_dir);
+    FILE *file = fopen(path, "r");
+    assert_true(file && fscanf(file, "%u", &n) == 1);
+    (void)fclose(file);
+    return n;
+}
+
+/* Killed wherever it was: what a signature had loaded stays, one slot at most, and the next programs are told what to do; a new file is
+ * whole or not there. */
+static void test_killed(void **state)
+{
+    kn_key *key = NULL;
+    int status = 0;
+    (void)state;
+    for (unsigned i = 0; i < 20; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            kn_key *made = NULL;
+            while (!kn_failed(generate("killed.pem", "EC:P-256", "", &made)) && !kn_failed(sign(made)) && unlink(path_of("killed.pem")) == 0)
+                kn_key_unref(&made);
+            _exit(1);
+        }
+        (void)usleep(20000 + i * 1700);
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status));
+        assert_in_range(transients(), 0, 2); /* making a key: its parent, and the key */
+        tools("tpm2_flushcontext -t");
+        if (access(path_of("killed.pem"), F_OK) == 0) {
+            assert_ok(open_key("killed.pem", "", &key));
+            assert_ok(sign(key));
+            kn_key_unref(&key);
+        }
+        tools("rm -f killed.pem && [ -z \"$(find . -name '*killed*')\" ]");
+    }
+    swtpm_check_clean();
+}
+
 static void *sign_often(void *key)
 {
     for (int i = 0; i < 25; i++)
@@ -452,6 +522,8 @@ int main(void)
         cmocka_unit_test(test_lost_contexts),
         cmocka_unit_test(test_slots),
         cmocka_unit_test(test_managed),
+        cmocka_unit_test(test_processes),
+        cmocka_unit_test(test_killed),
         cmocka_unit_test(test_threads_and_fork),
         cmocka_unit_test(test_another_seed),
     };

@@ -137,6 +137,7 @@ static kn_err end(tpm2_conn *conn, tpm2_key *key, kn_secret *auth, kn_err result
 kn_err tpm2_auth_run(tpm2_conn *conn, tpm2_key *key, bool *sent, kn_err (*command)(tpm2_conn *conn, void *arg), void *arg)
 {
     kn_secret *auth = NULL;
+    bool held = key->blob && key->generation == conn->generation;
     if (*sent)
         return kn_fail(KN_E_NO_TPM, "the connection died while the key's authorization was tried, which is not repeated");
     kn_err err = tpm2_key_take(conn, key);
@@ -150,5 +151,7 @@ kn_err tpm2_auth_run(tpm2_conn *conn, tpm2_key *key, bool *sent, kn_err (*comman
             *sent = false;
     }
     tpm2_key_give(conn, key);
+    if (held && err.code == KN_E_TPM_HANDLE)
+        return kn_fail_within((kn_err){KN_E_NO_TPM}, "what was loaded is gone: the TPM was reset behind its resource manager");
     return err;
 }

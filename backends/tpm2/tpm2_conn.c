@@ -51,6 +51,15 @@ TSS2_RC tpm2_base_of(TSS2_RC rc)
     return rc & 0x80 ? rc & 0xbf : rc;
 }
 
+/* Behind a resource manager, a handle whose object was lost when the TPM was reset: tpm2-abrmd says that the handle's value is out of
+ * range, and whoever passes the handle on gets TPM_RC_REFERENCE_H0 and the next. */
+static bool is_lost_object(TSS2_RC rc)
+{
+    bool about_handle = rc & 0x80 && !(rc & (TPM2_RC_P | TPM2_RC_S)) && rc & TPM2_RC_7;
+    rc &= 0xffff;
+    return (about_handle && tpm2_base_of(rc) == TPM2_RC_VALUE) || (rc >= TPM2_RC_REFERENCE_H0 && rc <= TPM2_RC_REFERENCE_H6);
+}
+
 static bool is_from_tpm(TSS2_RC rc)
 {
     return (rc & TSS2_RC_LAYER_MASK) == 0 || (rc & TSS2_RC_LAYER_MASK) == TSS2_RESMGR_TPM_RC_LAYER;
@@ -71,6 +80,8 @@ kn_err tpm2_fail(TSS2_RC rc, const char *call)
     for (size_t i = 0; is_from_tpm(rc) && i < sizeof rc_rows / sizeof rc_rows[0]; i++)
         if (rc_rows[i].rc == tpm2_base_of(rc))
             code = rc_rows[i].code;
+    if (is_from_tpm(rc) && is_lost_object(rc))
+        code = KN_E_TPM_HANDLE;
     return kn_fail(code, "%s: 0x%x", call, (unsigned)rc);
 }
 

@@ -392,6 +392,19 @@ static void test_managed(void **state)
         assert_int_equal(*swtpm_count, 4 + i); /* CreatePrimary, Load, FlushContext of the parent */
     }
     tools("[ \"$(tpm2_getcap handles-transient | wc -l)\" = 1 ]");
+    static const uint32_t lost[] = {TPM2_RC_REFERENCE_H0, TPM2_RC_VALUE | TPM2_RC_H | TPM2_RC_1, TPM2_RC_HANDLE | TPM2_RC_H | TPM2_RC_1};
+    for (size_t i = 0; i < COUNT_OF(lost); i++) { /* it was reset, which the manager does not tell */
+        swtpm_arm(1, 1, lost[i]);
+        assert_ok(sign(key));
+        tools("tpm2_flushcontext -t"); /* of the one that was only said to be lost */
+    }
+    swtpm_arm(1, 1, TPM2_RC_VALUE | TPM2_RC_P | TPM2_RC_1); /* about the data */
+    assert_error(KN_E_TPM_FAILED, sign(key));
+    assert_int_equal(*swtpm_count, 1);
+    swtpm_arm(0, 0, 0);
+    swtpm_stop();
+    swtpm_start();
+    assert_ok(sign(key));
     kn_key_unref(&key);
     swtpm_check_clean();
 }

@@ -21,19 +21,22 @@ for tool in swtpm tpm2_evictcontrol tpm2-abrmd dbus-daemon openssl; do
 done
 unset OPENSSL_CONF OPENSSL_MODULES SSL_CERT_FILE SSL_CERT_DIR KEYNYM_CONF
 work=$(mktemp -d)
-swtpm_pid="" bus_pid="" manager_pid=""
+swtpm_pid="" bus_pid="" manager_pid="" server_pid=""
 cleanup() {
-  for pid in $manager_pid $bus_pid $swtpm_pid; do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
+  for pid in $server_pid $manager_pid $bus_pid $swtpm_pid; do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
   rm -rf "$work"
 }
 trap cleanup EXIT
 cd "$work"
 fail() { echo "tpm key files: $*" >&2; exit 1; }
 
-swtpm socket --tpm2 --tpmstate dir=. --server type=unixio,path="$work/s" --ctrl type=unixio,path="$work/s.ctrl" \
-  --flags not-need-init,startup-clear >swtpm.log 2>&1 &
-swtpm_pid=$!
-for _ in $(seq 200); do [ -S s ] && break; sleep 0.05; done
+start_tpm() {
+  swtpm socket --tpm2 --tpmstate dir=. --server type=unixio,path="$work/s" --ctrl type=unixio,path="$work/s.ctrl" \
+    --flags not-need-init,startup-clear >swtpm.log 2>&1 &
+  swtpm_pid=$!
+  for _ in $(seq 200); do [ -S s ] && break; sleep 0.05; done
+}
+start_tpm
 export KEYNYM_TCTI=swtpm:path=$work/s TPM2TOOLS_TCTI=swtpm:path=$work/s TPM2OPENSSL_TCTI=swtpm:path=$work/s TSS2_LOG=all+NONE
 keynym=$build/prov_client/keynym
 ours=(-provider-path "$build/provider" -provider keynym -provider default)
@@ -88,4 +91,25 @@ for i in 1 2 3 4 5 6; do
   wait "${many[$((i - 1))]}" || { cat "err$i"; fail "program $i of several"; }
   openssl dgst -sha256 -verify pub -signature "sig$i" data >/dev/null || fail "the signature of program $i of several"
 done
+
+# a TPM that is reset behind its resource manager, under a program that has the key loaded
+openssl req "${ours[@]}" -x509 -new -key own-ec.pem -subj /CN=localhost -addext subjectAltName=DNS:localhost -out own.crt 2>err || { cat err; fail "openssl req"; }
+openssl s_server "${ours[@]}" -accept 127.0.0.1:0 -key own-ec.pem -cert own.crt -www >server.out 2>&1 </dev/null &
+server_pid=$!
+for _ in $(seq 200); do grep -q '^ACCEPT' server.out && break; sleep 0.05; done
+port=$(sed -n 's/^ACCEPT.*://p' server.out | head -1)
+connects() {
+  openssl s_client -connect "127.0.0.1:$port" -CAfile own.crt -verify_hostname localhost -verify_return_error </dev/null >client.out 2>&1 ||
+    { cat client.out server.out; fail "a connection $1"; }
+}
+connects "before the reset"
+kill $swtpm_pid
+wait $swtpm_pid || true
+rm -f s
+start_tpm
+connects "after the reset"
+connects "after that"
+kill $server_pid
+wait $server_pid || true
+server_pid=""
 echo "tpm key files: all good"

@@ -54,6 +54,7 @@ bench_tpm_contender bench_tpm_openssl(const bench_tpm_key *key);
 /* The same key by another function: borrows it, since each that is read from a file takes one of the TPM's slots. */
 bench_tpm_contender bench_tpm_openssl_digest(const bench_tpm_contender *hashed);
 bench_tpm_contender bench_tpm_pkcs11(const bench_tpm_key *key); /* a key of the same kind in tpm2-pkcs11, by Keynym */
+bool bench_tpm_signs(bench_tpm_contender *c); /* for bench_tpm_face(): signs, or not, and goes on */
 void bench_tpm_close(bench_tpm_contender *c);
 
 void bench_tpm_need(bool good, const char *what);

@@ -114,6 +114,7 @@ all() {
   "$build/tests/bench_sign" slow $(((rounds + 1) / 2)) || echo x >>"$failures"
   heading "Keys of a TPM (swtpm)"
   "$build/tests/bench_tpm" rate "$rounds" || echo x >>"$failures"
+  "$build/tests/bench_tpm" restart "$rounds" || echo x >>"$failures"
   heading "A registration of the client, beside its TLS handshake"
   "$build/tests/bench_registration" $(((rounds + 1) / 2)) 2>/dev/null | grep '^|' || echo x >>"$failures"
   heading "Instructions"

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SIGN  0x15du
@@ -271,6 +272,48 @@ static void test_wrong_authorization(void **state)
     assert_ok(open_key("0x81000200", "", NULL, &key)); /* keys that are not protected go on */
     assert_ok(sign(key));
     kn_key_unref(&key);
+    swtpm_check_clean();
+}
+
+static void tools(const char *what)
+{
+    char command[400];
+    (void)snprintf(command, sizeof command, "export TPM2TOOLS_TCTI=swtpm:path=%s/s; cd %s && %s", swtpm_dir, swtpm_dir, what);
+    assert_int_equal(system(command), 0);
+}
+
+/* A TPM that others have driven into lockout: the right authorization does not help, which is told with the seconds until it does. */
+static void test_lockout(void **state)
+{
+    char more[100];
+    kn_key *proved = NULL, *fresh = NULL;
+    time_t from = 0;
+    kn_err err = {KN_OK};
+    (void)state;
+    tools("tpm2_dictionarylockout --clear-lockout && tpm2_dictionarylockout -s -n 3 -t 2 -l 2");
+    (void)snprintf(more, sizeof more, ";pin-source=%s", pin_path);
+    write_pin("right");
+    assert_ok(open_key("0x81000203", more, NULL, &proved));
+    assert_ok(sign(proved));
+    assert_ok(open_key("0x81000203", more, NULL, &fresh));
+    tools("for i in 1 2 3; do ! tpm2_sign -Q -c 0x81000203 -p bad -g sha256 -o sig pin 2>/dev/null; done");
+    assert_int_equal(swtpm_tries_spent(), 3);
+    swtpm_arm(0, 0, 0);
+    assert_error(KN_E_TPM_LOCKOUT, sign(fresh)); /* which was never taken: it is not even sent */
+    assert_detail("3 of 3 tries are spent; the TPM gives one back within 2 s");
+    assert_int_equal(signatures_asked(), 0);
+    assert_error(KN_E_TPM_LOCKOUT, sign(proved));
+    assert_detail("3 of 3 tries are spent; the TPM gives one back within 2 s");
+    assert_int_equal(signatures_asked(), 1); /* and not again */
+    (void)time(&from);
+    while (kn_failed(err = sign(proved)) && time(NULL) - from < 5) {
+        assert_int_equal(err.code, KN_E_TPM_LOCKOUT);
+        (void)usleep(50000);
+    }
+    assert_ok(err);
+    kn_key_unref(&proved);
+    kn_key_unref(&fresh);
+    tools("tpm2_dictionarylockout --clear-lockout");
     swtpm_check_clean();
 }
 
@@ -541,7 +584,7 @@ int main(void)
         cmocka_unit_test(test_each_command_fails),
         cmocka_unit_test(test_no_authorization),
         cmocka_unit_test(test_commands_protected),
-        cmocka_unit_test(test_wrong_authorization), /* last: it spends the TPM's tries */
+        cmocka_unit_test(test_wrong_authorization), cmocka_unit_test(test_lockout), /* last: it spends the TPM's tries */
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -33,6 +33,7 @@ void swtpm_start(void)
     (void)snprintf(server, sizeof server, "type=unixio,path=%s", path);
     (void)snprintf(control, sizeof control, "type=unixio,path=%s.ctrl", path);
     (void)unlink(path);
+    (void)fflush(NULL); /* or the child would write it, too */
     pid = fork();
     if (pid == 0) { /* it tells of each connection */
         (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* nor is it left when the test dies */

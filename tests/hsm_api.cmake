@@ -33,6 +33,14 @@ target_include_directories(test_hsm_tpm PRIVATE ${PROJECT_SOURCE_DIR}/hsm_api ${
 # How our own client takes a symmetric key.
 target_link_libraries(test_hsm_identity PRIVATE keynym_prov)
 
+# Our client and our library, with a TPM.
+kn_test(test_prov_hub_tpm LABEL integration
+        SOURCES integration/test_prov_hub_tpm.c integration/test_dps_harness.c unit/test_dps_pki.c support/swtpm.c
+        LIBS keynym_prov keynym_hsm_shared kn_backends OpenSSL::SSL ${CMAKE_DL_LIBS})
+target_include_directories(test_prov_hub_tpm SYSTEM PRIVATE ${TSS2_INCLUDE_DIRS})
+target_compile_definitions(test_prov_hub_tpm PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>" TCTI_SHIM="$<TARGET_FILE:kn_test_tcti>")
+add_dependencies(test_prov_hub_tpm keynym-dps kn_test_tcti)
+
 # Two plug-ins, each with the static library in it.
 foreach(name a b)
   add_library(kn_test_copy_${name} MODULE support/copy.c)

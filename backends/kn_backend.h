@@ -29,6 +29,7 @@ typedef struct kn_hmac_functions {
     kn_err (*import)(void *state, const char *uri, const kn_secret *value, void **ret_key);
     kn_err (*sign)(void *key, const uint8_t *data, size_t length, uint8_t ret_mac[KN_HMAC_BYTES]);
     kn_err (*inspect)(void *key, kn_custody *ret_custody);
+    kn_err (*remove)(void *key);
     void (*free)(void *key);
 } kn_hmac_functions;
 

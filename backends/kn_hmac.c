@@ -113,6 +113,14 @@ kn_err kn_hmac_inspect(kn_hmac *hmac, kn_custody *ret_custody)
     return err;
 }
 
+kn_err kn_hmac_delete(kn_hmac *hmac)
+{
+    kn_proc_enter();
+    kn_err err = hmac->functions->remove(hmac->key);
+    kn_proc_leave();
+    return err;
+}
+
 void kn_hmac_free(kn_hmac **hmac)
 {
     kn_hmac *old = *hmac;

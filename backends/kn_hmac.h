@@ -38,6 +38,9 @@ KN_MUST_CHECK kn_err kn_hmac_sign(kn_hmac *hmac, const uint8_t *data, size_t len
 /* The six facts; an imported key shows local and never_extractable as "no". */
 KN_MUST_CHECK kn_err kn_hmac_inspect(kn_hmac *hmac, kn_custody *ret_custody);
 
+/* Removes the key from its token for good. The handle is good for kn_hmac_free() only then. */
+KN_MUST_CHECK kn_err kn_hmac_delete(kn_hmac *hmac);
+
 void kn_hmac_free(kn_hmac **hmac);
 
 /* In software, with a key that was handed out already. */

@@ -4,7 +4,7 @@ kn_target(kn_test_fault)
 target_include_directories(kn_test_fault PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(kn_test_fault PUBLIC kn_test_token PkgConfig::CMOCKA)
 
-foreach(name claims lies matrix memory process recovery sessions threads)
+foreach(name claims delete lies matrix memory process recovery sessions threads)
   kn_test(test_fault_${name} LABEL fault SOURCES fault/test_fault_${name}.c LIBS kn_test_fault kn_backends TIMEOUT 600)
 endforeach()
 foreach(call malloc calloc realloc free strdup strndup)

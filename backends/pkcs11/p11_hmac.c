@@ -107,6 +107,29 @@ static kn_err hmac_sign(void *key, const uint8_t *data, size_t length, uint8_t r
     return p11_key_run(key, sign_step, &s, NULL);
 }
 
+/* ---- removing ---- */
+
+static p11_step delete_step(p11_call *call, unsigned generation, void *arg)
+{
+    const p11_key *key = arg;
+    p11_object object;
+    (void)generation;
+    kn_err err = p11_hmac_locate(call, key->uri, &object);
+    if (kn_failed(err))
+        return (p11_step){.err = err, .rv = call->rv};
+    CK_RV rv = call->token->module->fn->C_DestroyObject(call->session, object.handle);
+    return rv == CKR_OK ? (p11_step){.begun = true} : (p11_step){.call = "C_DestroyObject", .rv = rv, .begun = true};
+}
+
+static kn_err hmac_remove(void *arg)
+{
+    p11_key *key = arg;
+    const p11_task task = {.uri = key->uri, .read_write = true, .step = delete_step, .arg = key};
+    p11_token *token = NULL;
+    kn_err err = p11_token_find(key->state, key->uri, &token);
+    return kn_failed(err) ? err : p11_run(token, &task);
+}
+
 /* ---- making ---- */
 
 typedef struct making {
@@ -285,5 +308,6 @@ const kn_hmac_functions kn_p11_hmac = {
     .import = hmac_import,
     .sign = hmac_sign,
     .inspect = p11_key_inspect,
+    .remove = hmac_remove,
     .free = p11_key_free,
 };

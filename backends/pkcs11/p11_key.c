@@ -186,13 +186,17 @@ kn_err p11_key_inspect(void *arg, kn_custody *ret_custody)
     return p11_key_run(arg, inspect_step, ret_custody, NULL);
 }
 
-/* Is the object the public half of the key? One that cannot be read is not. */
-static bool is_public_of(p11_call *call, CK_OBJECT_HANDLE handle, const kn_public *expected)
+/* Is the object the public half of the key? One of another kind, or without what is needed to tell, is not. */
+static kn_err is_public_of(p11_call *call, CK_OBJECT_HANDLE handle, const kn_public *expected, bool *ret_is)
 {
     p11_object object;
     kn_public public;
-    return !kn_failed(p11_object_read(call, handle, &object)) && !kn_failed(p11_object_public(call, &object, &public)) &&
-           kn_public_equal(&public, expected);
+    call->rv = CKR_OK;
+    kn_err err = p11_object_read(call, handle, &object);
+    if (!kn_failed(err))
+        err = p11_object_public(call, &object, &public);
+    *ret_is = !kn_failed(err) && kn_public_equal(&public, expected);
+    return call->rv == CKR_OK || call->rv == CKR_ATTRIBUTE_TYPE_INVALID ? kn_success() : err;
 }
 
 /* After the private key is gone: what fails here is told, and does not bring it back. */
@@ -206,7 +210,9 @@ static kn_err delete_public(p11_call *call, const p11_object *private, const kn_
     kn_err err = p11_search(call, template, 2, P11_MATCHES_MAX, handles, &count);
     for (CK_ULONG i = 0; !kn_failed(err) && i < count && i <= P11_MATCHES_MAX; i++) {
         CK_RV rv = CKR_OK;
-        if (is_public_of(call, handles[i], expected))
+        bool is = false;
+        err = is_public_of(call, handles[i], expected, &is);
+        if (is)
             rv = call->token->module->fn->C_DestroyObject(call->session, handles[i]);
         if (rv != CKR_OK)
             err = p11_fail("C_DestroyObject", call->token->label, rv);

@@ -54,8 +54,10 @@ static kn_err uri_complete(void *arg, const char *text, char **ret_uri)
         char *whole = realpath(uri.file, NULL);
         if (!whole)
             err = kn_fail(KN_E_IO, "the key file %s: %s", uri.file, strerror(errno));
-        free(whole ? uri.file : NULL);
-        uri.file = whole ? whole : uri.file;
+        if (whole) {
+            free(uri.file);
+            uri.file = whole;
+        }
     }
     if (!kn_failed(err))
         err = tpm2_key_uri_to_text(&uri, ret_uri);

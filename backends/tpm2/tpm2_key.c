@@ -251,9 +251,12 @@ static kn_err to_uri(const uint8_t *der, size_t length, char **ret_uri, kn_publi
         err = tpm2_public_of(&key.public.publicArea, ret_public);
     if (!kn_failed(err))
         err = tpm2_tss_key_base64(der, length, &text);
-    if (!kn_failed(err) && asprintf(ret_uri, "tpm2:key=%s", text) < 0)
+    char *uri = NULL;
+    if (!kn_failed(err) && asprintf(&uri, "tpm2:key=%s", text) < 0)
         err = kn_fail(KN_E_NO_MEMORY, "a URI");
     free(text);
+    if (!kn_failed(err))
+        *ret_uri = uri;
     return err;
 }
 

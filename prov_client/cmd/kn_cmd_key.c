@@ -107,6 +107,11 @@ static const kn_cmd generate = {
 
 /* ---- show ---- */
 
+static bool is_symmetric(const kn_alias *alias)
+{
+    return strstr(kn_alias_uri(alias), "type=secret-key");
+}
+
 static kn_exit run_show(const kn_cmd_args *args)
 {
     kn_ctx *ctx = NULL;
@@ -119,7 +124,7 @@ static kn_exit run_show(const kn_cmd_args *args)
         status = kn_cmd_alias_of(args->operands[0], &alias);
     if (status == KN_EXIT_OK)
         status = kn_cmd_context(args, &ctx);
-    if (status == KN_EXIT_OK && strstr(kn_alias_uri(alias), "type=secret-key")) {
+    if (status == KN_EXIT_OK && is_symmetric(alias)) {
         status = kn_cmd_show_symmetric(args, ctx, kn_alias_uri(alias));
     } else if (status == KN_EXIT_OK) {
         kn_err err = kn_key_open(ctx, alias, &key);
@@ -155,11 +160,10 @@ static const kn_cmd show = {
 
 static const kn_opt usual_options[] = {KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_JSON, KN_OPT_COUNT};
 
-static kn_exit print_deleted(const kn_cmd_args *args, const kn_key *key)
+static kn_exit print_deleted(const kn_cmd_args *args, const char *alg, const char *full_uri)
 {
-    const char *alg = kn_key_public(key)->alg->name;
     char uri[512];
-    kn_uri_redact(kn_key_uri(key), uri, sizeof uri);
+    kn_uri_redact(full_uri, uri, sizeof uri);
     if (!args->value[KN_OPT_JSON]) {
         printf("deleted %s %s\n", alg, uri);
         return kn_cmd_flush();
@@ -171,23 +175,32 @@ static kn_exit print_deleted(const kn_cmd_args *args, const kn_key *key)
     return status;
 }
 
+static kn_err delete_private(kn_ctx *ctx, const kn_alias *alias, const char **ret_alg)
+{
+    kn_key *key = NULL;
+    kn_err err = kn_key_open(ctx, alias, &key);
+    if (!kn_failed(err)) {
+        *ret_alg = kn_key_public(key)->alg->name;
+        err = kn_key_delete(key);
+    }
+    kn_key_unref(&key);
+    return err;
+}
+
 static kn_exit run_delete(const kn_cmd_args *args)
 {
     kn_ctx *ctx = NULL;
     kn_alias *alias = NULL;
-    kn_key *key = NULL;
+    const char *alg = "HMAC";
     if (args->operand_count != 1)
         return kn_cmd_fail_usage(args->path, "one URI or alias file is needed");
     kn_exit status = kn_cmd_alias_of(args->operands[0], &alias);
     if (status == KN_EXIT_OK)
         status = kn_cmd_context(args, &ctx);
     if (status == KN_EXIT_OK) {
-        kn_err err = kn_key_open(ctx, alias, &key);
-        if (!kn_failed(err))
-            err = kn_key_delete(key);
-        status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : print_deleted(args, key);
+        kn_err err = is_symmetric(alias) ? kn_cmd_delete_symmetric(ctx, kn_alias_uri(alias)) : delete_private(ctx, alias, &alg);
+        status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : print_deleted(args, alg, kn_alias_uri(alias));
     }
-    kn_key_unref(&key);
     kn_alias_free(&alias);
     kn_ctx_unref(&ctx);
     return status;
@@ -198,8 +211,9 @@ static const kn_cmd delete = {
     .summary = "remove a key from its token, for good",
     .synopsis = "[OPTIONS] URI|ALIAS-FILE",
     .description = "Removes the one private key that the URI names, and its public key, from the token or from the TPM's\n"
-                   "handle. Nobody is asked, and nothing brings the key back. Certificates stay. A key in a file is removed\n"
-                   "with its file; storage and attestation keys of a TPM are refused.\n",
+                   "handle; with type=secret-key in the URI, a symmetric key. Nobody is asked, and nothing brings the key\n"
+                   "back. Certificates stay. A key in a file is removed with its file; storage and attestation keys of a\n"
+                   "TPM are refused.\n",
     .options = usual_options,
     .operands_max = 1,
     .run = run_delete,

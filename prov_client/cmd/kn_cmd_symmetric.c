@@ -75,6 +75,16 @@ kn_exit kn_cmd_show_symmetric(const kn_cmd_args *args, kn_ctx *ctx, const char *
     return status;
 }
 
+kn_err kn_cmd_delete_symmetric(kn_ctx *ctx, const char *uri)
+{
+    kn_hmac *hmac = NULL;
+    kn_err err = kn_hmac_open(ctx, uri, &hmac);
+    if (!kn_failed(err))
+        err = kn_hmac_delete(hmac);
+    kn_hmac_free(&hmac);
+    return err;
+}
+
 static const kn_opt options[] = {KN_OPT_MODULE, KN_OPT_PIN_SOURCE, KN_OPT_JSON, KN_OPT_COUNT};
 
 const kn_cmd kn_cmd_key_import_symmetric = {

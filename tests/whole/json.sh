@@ -95,6 +95,10 @@ good key delete -- "${pin[@]}" "pkcs11:token=json;object=gone"
 member deleted "pkcs11:token=json;object=gone"
 member algorithm EC:P-256
 bad 3 key delete -- "${pin[@]}" "pkcs11:token=json;object=gone"
+good key delete -- "${pin[@]}" "pkcs11:token=json;object=hmac;type=secret-key"
+member algorithm HMAC
+bad 3 key delete -- "${pin[@]}" "pkcs11:token=json;object=hmac;type=secret-key"
+good key show -- "${pin[@]}" "$key"
 good alias create -- "${pin[@]}" "$key"
 member file ''
 good alias create -- "${pin[@]}" --output "$work/device.pem" "$key"

@@ -20,6 +20,8 @@ struct kn_hub {
     int64_t renew_at_ms;        /* of the SAS token; INT64_MAX: there is none */
     unsigned losses;            /* connections of this call that were of no use, one after the other */
     kn_prov_code lost_code;     /* of the last one */
+    unsigned registrations;     /* since a connection was of use */
+    char *assigned_hub, *assigned_device; /* by the last one; NULL: those of the request */
     kn_hub_on_event on_event;   /* while listening */
     void *on_event_context;
     char problem[PROV_DETAIL_MAX + 200];
@@ -95,6 +97,22 @@ static void start_clock(kn_hub *hub)
         request->timeout_ms ? request->timeout_ms : KN_PROV_DEFAULT_TIMEOUT_MS, request->cancel);
 }
 
+static kn_prov_code open_identity(kn_hub *hub, prov_error *error)
+{
+    kn_prov_code code = hub->attestation->open(hub->request.device_id, &hub->identity, error);
+
+    if (code == KN_PROV_OK)
+        set_up_session(hub);
+    return code;
+}
+
+static void close_identity(kn_hub *hub)
+{
+    if (hub->attestation && hub->identity.hsm)
+        hub->attestation->close(&hub->identity);
+    hub->identity = (prov_identity){.hsm = NULL};
+}
+
 static kn_prov_code connect_once(kn_hub *hub, prov_error *error)
 {
     int64_t now = prov_now_ms();
@@ -157,9 +175,102 @@ static kn_prov_code wait_after_losses(kn_hub *hub, prov_error *error)
     return hub->lost_code;
 }
 
+/* ---- registering again ---- */
+
+static uint32_t left_ms(const kn_hub *hub)
+{
+    int64_t left = hub->session.limits.end_ms - prov_now_ms();
+
+    return left <= 0 ? 0 : left > (int64_t)UINT32_MAX ? UINT32_MAX : (uint32_t)left;
+}
+
+/* The hub and the device that the session talks of are those of @result from now on. */
+static kn_prov_code move_to(kn_hub *hub, const kn_prov_result *result, prov_error *error)
+{
+    char *name = strdup(result->assigned_hub), *device = strdup(result->device_id);
+
+    if (!name || !device) {
+        free(name);
+        free(device);
+        return prov_fail(error, KN_PROV_E_MEMORY, "a registration");
+    }
+    free(hub->assigned_hub);
+    free(hub->assigned_device);
+    hub->request.hub = hub->assigned_hub = name;
+    hub->request.device_id = hub->assigned_device = device;
+    return prov_endpoint_parse(name, hub->session.endpoint.port, &hub->session.endpoint, error);
+}
+
+/* With the identity closed: of a TPM, a registration replaces the key that the hub's tokens are signed with. */
+static kn_prov_code register_and_move(kn_hub *hub, prov_error *error)
+{
+    kn_prov_request request = *hub->request.reprovision;
+    kn_prov_result result = KN_PROV_RESULT_INIT;
+    kn_prov_code code;
+
+    request.on_status = NULL;
+    request.on_trace = hub->request.on_trace;
+    request.context = hub->request.context;
+    request.cancel = hub->request.cancel;
+    if ((request.timeout_ms ? request.timeout_ms : KN_PROV_DEFAULT_TIMEOUT_MS) > left_ms(hub))
+        request.timeout_ms = left_ms(hub) ? left_ms(hub) : 1;
+    code = kn_prov_register(&request, &result);
+    if (code) {
+        (void)prov_fail(error, code, "%s", result.message ? result.message : kn_prov_error_of(code)->sentence);
+    } else {
+        if (hub->request.on_registered)
+            hub->request.on_registered(&result, hub->request.context);
+        code = move_to(hub, &result, error);
+    }
+    kn_prov_result_clear(&result);
+    return code;
+}
+
+static bool refuses_identity(kn_prov_code code)
+{
+    return code == KN_PROV_E_UNAUTHORIZED || code == KN_PROV_E_NOT_ENROLLED;
+}
+
+/* May the hub that was assigned now be connected with? *@code is what the hub's refusal comes to otherwise. */
+static bool register_again(kn_hub *hub, kn_prov_code *code, prov_error *error)
+{
+    prov_error refusal = *error, why = {.detail = ""};
+    uint32_t pause_ms = hub->registrations ? BACKOFF_MIN_MS << (hub->registrations - 1) : 0;
+    kn_prov_code failed;
+
+    if (!refuses_identity(*code) || !hub->request.reprovision)
+        return false;
+    if (hub->registrations >= KN_HUB_REGISTRATIONS_MAX) {
+        (void)prov_fail(error, *code, "%.500s; it was registered again %u times", refusal.detail, hub->registrations);
+        return false;
+    }
+    if (pause_ms && wait_ms(hub, with_jitter(pause_ms), &why)) {
+        *code = hub->request.cancel && atomic_load(hub->request.cancel) ? KN_PROV_E_CANCELLED : *code;
+        return false;
+    }
+    prov_trace(&hub->session, "the hub refuses the device: %s; it registers again", refusal.detail);
+    hub->registrations++;
+    disconnect(hub);
+    close_identity(hub);
+    failed = register_and_move(hub, &why);
+    if (failed) {
+        *code = prov_fail(error, failed, "the hub refuses the device (%.250s), and it could not register again: %.400s", refusal.detail,
+                          why.detail);
+        return false;
+    }
+    if ((failed = open_identity(hub, error))) {
+        *code = failed;
+        return false;
+    }
+    (void)tell(hub, KN_HUB_REGISTERED, hub->assigned_hub);
+    return true;
+}
+
+/* ---- calls share ---- */
+
 /* Connects when the connection is lost or its token grows old; again and again while the failures are passing
  * ones. */
-static kn_prov_code ensure_connection(kn_hub *hub, prov_error *error)
+static kn_prov_code connect_to_same(kn_hub *hub, prov_error *error)
 {
     uint32_t pause_ms = BACKOFF_MIN_MS;
     kn_prov_code code;
@@ -187,17 +298,30 @@ static kn_prov_code ensure_connection(kn_hub *hub, prov_error *error)
     return code;
 }
 
-/* After a failure: is it worth another connection? */
-static bool lose_connection(kn_hub *hub, kn_prov_code code, const prov_error *error)
+/* The same, and with another hub when this one refuses the identity. */
+static kn_prov_code ensure_connection(kn_hub *hub, prov_error *error)
 {
-    if (code == KN_PROV_OK || code == KN_PROV_E_ARGUMENT)
+    kn_prov_code code;
+
+    do
+        code = connect_to_same(hub, error);
+    while (register_again(hub, &code, error));
+    return code;
+}
+
+/* After a failure: is it worth another connection? *@code is what the failure comes to otherwise. */
+static bool lose_connection(kn_hub *hub, kn_prov_code *code, prov_error *error)
+{
+    if (*code == KN_PROV_OK)
+        hub->registrations = 0;
+    if (*code == KN_PROV_OK || *code == KN_PROV_E_ARGUMENT)
         return false;
     disconnect(hub);
     hub->losses++;
-    hub->lost_code = code;
+    hub->lost_code = *code;
     prov_trace(&hub->session, "the connection with the hub is lost: %s", error->detail);
     (void)tell(hub, KN_HUB_DISCONNECTED, error->detail);
-    return is_passing(code);
+    return is_passing(*code) || register_again(hub, code, error);
 }
 
 kn_prov_code kn_hub_open(const kn_hub_request *request, kn_hub **ret_hub)
@@ -213,10 +337,11 @@ kn_prov_code kn_hub_open(const kn_hub_request *request, kn_hub **ret_hub)
     start_clock(hub);
     code = check_request(hub, &error);
     if (code == KN_PROV_OK)
-        code = hub->attestation->open(request->device_id, &hub->identity, &error);
+        code = open_identity(hub, &error);
     if (code == KN_PROV_OK) {
-        set_up_session(hub);
-        code = connect_once(hub, &error);
+        do
+            code = connect_once(hub, &error);
+        while (register_again(hub, &code, &error));
     }
     return fail(hub, code, &error);
 }
@@ -247,7 +372,7 @@ kn_prov_code kn_hub_send(kn_hub *hub, const kn_hub_message *message)
         if (code)
             break;
         code = hub->transport->send(hub->connection, message, &error);
-    } while (lose_connection(hub, code, &error));
+    } while (lose_connection(hub, &code, &error));
     return fail(hub, code, &error);
 }
 
@@ -268,7 +393,7 @@ kn_prov_code kn_hub_twin(kn_hub *hub, char **ret_json)
         if (code)
             break;
         code = hub->transport->twin(hub->connection, ret_json, &error);
-    } while (lose_connection(hub, code, &error));
+    } while (lose_connection(hub, &code, &error));
     return fail(hub, code, &error);
 }
 
@@ -312,8 +437,8 @@ kn_prov_code kn_hub_listen(kn_hub *hub, uint32_t duration_ms, kn_hub_on_event on
         if (code == KN_PROV_OK)
             code = listen_once(hub, end_ms, &go_on, &error);
         if (code == KN_PROV_OK)
-            hub->losses = 0;
-        if (code && code != KN_PROV_E_CANCELLED && lose_connection(hub, code, &error))
+            hub->losses = hub->registrations = 0;
+        if (code && code != KN_PROV_E_CANCELLED && lose_connection(hub, &code, &error))
             code = KN_PROV_OK;
     }
     hub->on_event = NULL;
@@ -325,8 +450,9 @@ void kn_hub_close(kn_hub **hub)
     if (!*hub)
         return;
     disconnect(*hub);
-    if ((*hub)->attestation && (*hub)->identity.hsm)
-        (*hub)->attestation->close(&(*hub)->identity);
+    close_identity(*hub);
+    free((*hub)->assigned_hub);
+    free((*hub)->assigned_device);
     free(*hub);
     *hub = NULL;
 }

@@ -16,7 +16,17 @@
  *   CONNECTED | 80 % of the SAS token's life is over | CONNECTED, by a new connection
  *   WAITING   | the pause is over, connect succeeds  | CONNECTED (event CONNECTED)
  *   WAITING   | connect fails for now                | WAITING, twice as long, at most a minute
- *   WAITING   | connect is refused, time-out, cancel | failed: the call returns
+ *   WAITING   | time-out, cancel                     | failed: the call returns
+ *   any       | the hub refuses the identity:        | REGISTERING when the request says how, else failed
+ *             |   UNAUTHORIZED, NOT_ENROLLED         |
+ *   REGISTER- | assigned                             | WAITING, for the hub that was assigned (event REGISTERED)
+ *     ING     | not assigned                         | failed: the problem names both
+ *   REGISTER- | KN_HUB_REGISTRATIONS_MAX in a row    | failed, by the hub's refusal
+ *     ING     |   came to a hub that refuses         |
+ *
+ * The first registration begins at once, those behind it after pauses that grow as those between connections do; a connection that
+ * was of use begins the count anew. Nothing but a refusal by name makes a device register again: no failure
+ * of the network, and no server that cannot be verified.
  *
  * In one call the first lost connection is replaced at once; the pauses begin with the second.
  * A message whose acknowledgement was lost with the connection is sent again: the hub may see it twice.
@@ -31,6 +41,10 @@
 #define KN_HUB_BODY_MAX               65536U /* bytes of a message, either way */
 #define KN_HUB_PROPERTIES_MAX         4096U  /* bytes of encoded properties */
 #define KN_HUB_DEFAULT_SAS_LIFETIME_S 3600U
+#define KN_HUB_REGISTRATIONS_MAX      3U /* in a row: until a connection was of use */
+
+/* A new registration, before its hub is connected with: to be kept for the next start. */
+typedef void (*kn_hub_on_registered)(const kn_prov_result *result, void *context);
 
 /* Start from a zeroed struct. NULL and 0 mean the default in brackets. */
 typedef struct kn_hub_request {
@@ -45,7 +59,11 @@ typedef struct kn_hub_request {
     uint32_t sas_lifetime_s;   /* [KN_HUB_DEFAULT_SAS_LIFETIME_S] */
     uint32_t step_timeout_ms;  /* the connection, and each exchange [KN_PROV_DEFAULT_STEP_TIMEOUT_MS] */
     uint32_t timeout_ms;       /* all reconnecting in one call [KN_PROV_DEFAULT_TIMEOUT_MS] */
-    kn_prov_on_trace on_trace; /* called in the caller's thread [none] */
+    const kn_prov_request *reprovision; /* how to register when the hub refuses the identity; its callbacks, context and
+                                           cancel are this request's. Where the new hub is named without a port, that of
+                                           @hub is used [never] */
+    kn_hub_on_registered on_registered; /* called in the caller's thread [none] */
+    kn_prov_on_trace on_trace;          /* likewise */
     void *context;
     atomic_bool *cancel; /* [none] */
 } kn_hub_request;
@@ -77,6 +95,7 @@ typedef enum kn_hub_event_kind {
     KN_HUB_DISCONNECTED, /* body: why */
     KN_HUB_MESSAGE,      /* from cloud to device */
     KN_HUB_DESIRED,      /* body: a patch of the desired properties, JSON */
+    KN_HUB_REGISTERED,   /* body: the hub that was assigned in place of the one that refused */
 } kn_hub_event_kind;
 
 typedef struct kn_hub_event {

@@ -178,7 +178,7 @@ kn_prov_code prov_mqtt_client_open(prov_stream *stream, const prov_mqtt_connect 
     if (code == KN_PROV_OK)
         code = expect(client, PROV_MQTT_CONNACK, &deadline, &packet, error);
     if (code == KN_PROV_OK && packet.return_code != 0)
-        code = prov_fail(error, KN_PROV_E_CONNECT_REFUSED, "MQTT CONNACK with return code %u, %s",
+        code = prov_fail(error, prov_mqtt_connack_code(packet.return_code), "MQTT CONNACK with return code %u, %s",
                          packet.return_code, prov_mqtt_connack_text(packet.return_code));
     if (code)
         release(client);

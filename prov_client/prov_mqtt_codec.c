@@ -288,3 +288,18 @@ const char *prov_mqtt_connack_text(uint8_t return_code)
 
     return return_code < sizeof texts / sizeof texts[0] ? texts[return_code] : "unknown return code";
 }
+
+kn_prov_code prov_mqtt_connack_code(uint8_t return_code)
+{
+    switch (return_code) {
+    case 0:
+        return KN_PROV_OK;
+    case 3:
+        return KN_PROV_E_SERVICE;
+    case 4:
+    case 5:
+        return KN_PROV_E_UNAUTHORIZED;
+    default:
+        return KN_PROV_E_CONNECT_REFUSED;
+    }
+}

@@ -67,5 +67,7 @@ KN_PROV_MUST_CHECK kn_prov_code prov_mqtt_read(const uint8_t *data, size_t size,
 
 /* The meaning of a CONNACK return code (section 3.2.2.3). Never NULL. */
 const char *prov_mqtt_connack_text(uint8_t return_code);
+/* What it comes to: the identity is refused (4, 5), the server is not available for now (3), or the connection is (the others). */
+kn_prov_code prov_mqtt_connack_code(uint8_t return_code);
 
 #endif

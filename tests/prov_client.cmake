@@ -39,7 +39,7 @@ kn_test(test_prov_http LABEL integration
         LIBS keynym_prov prov_fake)
 
 # The two of this project against each other: the client and the emulator share no code.
-foreach(name prov_client_faults prov_client_ipv6 prov_client_many prov_client_proxies prov_client_tpm prov_client_transports prov_hub)
+foreach(name prov_client_faults prov_client_ipv6 prov_client_many prov_client_proxies prov_client_tpm prov_client_transports prov_hub prov_hub_reprovision)
   kn_test(test_${name} LABEL integration
           SOURCES ${PROV_TESTS}/integration/test_${name}.c ${PROV_TESTS}/support/test_proxy.c
                   ${PROV_TESTS}/integration/test_dps_harness.c ${PROV_TESTS}/unit/test_dps_pki.c

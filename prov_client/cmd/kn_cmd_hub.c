@@ -229,6 +229,7 @@ static const char *const kinds[] = {
     [KN_HUB_DISCONNECTED] = "disconnected",
     [KN_HUB_MESSAGE] = "message",
     [KN_HUB_DESIRED] = "desired",
+    [KN_HUB_REGISTERED] = "registered",
 };
 
 /* As text where it is text, else in base64. */

@@ -292,7 +292,7 @@ static void test_mqtt_refusals(void **state)
     fake_script suback = {.suback = 0x80};
 
     (void)state;
-    expect_script_failure(&connack, KN_PROV_E_CONNECT_REFUSED, "not authorized");
+    expect_script_failure(&connack, KN_PROV_E_UNAUTHORIZED, "not authorized");
     expect_script_failure(&suback, KN_PROV_E_CONNECT_REFUSED, "SUBACK");
 }
 

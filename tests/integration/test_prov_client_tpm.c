@@ -186,7 +186,7 @@ static void test_registers(void **state)
     }
     tpm.hmac_key[3] ^= 1; /* the hub does not take another key */
     assert_int_equal(send_one("https", "no", 0, 1), KN_PROV_E_UNAUTHORIZED);
-    assert_int_equal(send_one("mqtt", "no", 0, 1), KN_PROV_E_CONNECT_REFUSED);
+    assert_int_equal(send_one("mqtt", "no", 0, 1), KN_PROV_E_UNAUTHORIZED);
 }
 
 /* HTTP CONNECT and SOCKS5, both with a user and a password. */

@@ -261,6 +261,11 @@ static void test_connack_texts(void **state)
     assert_string_equal(prov_mqtt_connack_text(5), "not authorized");
     for (unsigned code = 0; code < 256; code++)
         assert_non_null(prov_mqtt_connack_text((uint8_t)code));
+    for (unsigned code = 0; code < 256; code++)
+        assert_int_equal(prov_mqtt_connack_code((uint8_t)code), code == 0               ? KN_PROV_OK
+                                                                : code == 3             ? KN_PROV_E_SERVICE
+                                                                : code == 4 || code == 5 ? KN_PROV_E_UNAUTHORIZED
+                                                                                        : KN_PROV_E_CONNECT_REFUSED);
 }
 
 int main(void)

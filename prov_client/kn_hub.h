@@ -16,7 +16,7 @@
  *   CONNECTED | 80 % of the SAS token's life is over | CONNECTED, by a new connection
  *   WAITING   | the pause is over, connect succeeds  | CONNECTED (event CONNECTED)
  *   WAITING   | connect fails for now                | WAITING, twice as long, at most a minute
- *   WAITING   | time-out, cancel                     | failed: the call returns
+ *   WAITING   | another failure, time-out, cancel    | failed: the call returns
  *   any       | the hub refuses the identity:        | REGISTERING when the request says how, else failed
  *             |   UNAUTHORIZED, NOT_ENROLLED         |
  *   REGISTER- | assigned                             | WAITING, for the hub that was assigned (event REGISTERED)

@@ -1,5 +1,6 @@
 /* keynym hub: sends to the assigned IoT hub, and listens to it. */
 #include "kn_cmd_device.h"
+#include "kn_cmd_registration.h"
 
 #include "../../hsm_api/hsm_client_data.h"
 #include "../../hsm_api/keynym_hsm.h"
@@ -14,60 +15,25 @@
 
 /* ---- whom to talk to ---- */
 
-typedef struct place {
-    char *hub, *device;
-} place;
-
-static void place_clear(place *p)
+static bool replace(char **text, const char *value)
 {
-    free(p->hub);
-    free(p->device);
-    *p = (place){.hub = NULL};
+    if (!value)
+        return true;
+    free(*text);
+    return (*text = strdup(value)) != NULL;
 }
 
-static char *text_of(const cJSON *object, const char *name)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-
-    return cJSON_IsString(item) ? strdup(item->valuestring) : NULL;
-}
-
-/* What `keynym provision --output FILE` wrote. */
-static kn_exit read_registration(const char *path, place *ret_place)
-{
-    char *text = NULL;
-    kn_exit status = kn_cmd_read_text(path, 256 * 1024, &text);
-    cJSON *tree;
-
-    if (status)
-        return status;
-    tree = cJSON_Parse(text);
-    free(text);
-    ret_place->hub = text_of(tree, "assignedHub");
-    ret_place->device = text_of(tree, "deviceId");
-    cJSON_Delete(tree);
-    if (ret_place->hub && ret_place->device)
-        return KN_EXIT_OK;
-    place_clear(ret_place);
-    return kn_cmd_fail(KN_EXIT_USAGE, path, "name a file that keynym provision --output wrote",
-                       "holds no assignedHub and deviceId");
-}
-
-static kn_exit find_place(const kn_cmd_args *args, place *ret_place)
+/* What the registration file says, and before it the options. */
+static kn_exit find_place(const kn_cmd_args *args, kn_cmd_registration *ret_place)
 {
     kn_exit status = KN_EXIT_OK;
 
-    if (args->value[KN_OPT_REGISTRATION] &&
-        (status = read_registration(args->value[KN_OPT_REGISTRATION], ret_place)))
+    if (args->value[KN_OPT_REGISTRATION] && (status = kn_cmd_registration_read(args->value[KN_OPT_REGISTRATION], ret_place)))
         return status;
-    if (args->value[KN_OPT_HUB]) {
-        free(ret_place->hub);
-        ret_place->hub = strdup(args->value[KN_OPT_HUB]);
-    }
-    if (args->value[KN_OPT_DEVICE_ID]) {
-        free(ret_place->device);
-        ret_place->device = strdup(args->value[KN_OPT_DEVICE_ID]);
-    }
+    if (!replace(&ret_place->hub, args->value[KN_OPT_HUB]) || !replace(&ret_place->device, args->value[KN_OPT_DEVICE_ID]) ||
+        !replace(&ret_place->id_scope, args->value[KN_OPT_ID_SCOPE]) || !replace(&ret_place->endpoint, args->value[KN_OPT_ENDPOINT]) ||
+        !replace(&ret_place->attestation, args->value[KN_OPT_ATTESTATION]))
+        return kn_cmd_fail(KN_EXIT_FAILURE, WHAT, NULL, "out of memory");
     if (ret_place->hub && ret_place->device)
         return KN_EXIT_OK;
     return kn_cmd_fail_usage(args->path,
@@ -76,25 +42,52 @@ static kn_exit find_place(const kn_cmd_args *args, place *ret_place)
 
 /* ---- the connection ---- */
 
-static kn_exit report_failure(kn_prov_code code, const kn_hub *hub)
-{
-    const char *cause = code == KN_PROV_E_IDENTITY ? keynym_hsm_last_error() : "";
-    const char *problem = hub ? kn_hub_problem(hub) : kn_prov_error_of(code)->sentence;
-
-    return kn_cmd_fail(kn_cmd_exit_of(code), WHAT, *cause ? NULL : kn_prov_error_of(code)->remedy, "%s",
-                       *cause ? cause : problem);
-}
-
 typedef struct job {
     const kn_cmd_args *args;
     kn_exit (*work)(struct job *job, kn_hub *hub);
+    const kn_prov_request *reprovision; /* NULL: it is not known how, or not wanted */
+    bool not_stored;                    /* a new registration is not in its file; the user has been told */
     const char *body;
     size_t body_size;
     unsigned duration_s, count, seen;
     atomic_bool *cancel;
 } job;
 
-static kn_exit with_hub(const kn_cmd_args *args, job *j, const place *p, unsigned timeout_s)
+static kn_exit report_failure(const job *j, kn_prov_code code, const kn_hub *hub)
+{
+    const char *cause = code == KN_PROV_E_IDENTITY ? keynym_hsm_last_error() : "";
+    const char *problem = hub ? kn_hub_problem(hub) : kn_prov_error_of(code)->sentence;
+    const char *next = kn_prov_error_of(code)->remedy;
+
+    if (!j->reprovision && (code == KN_PROV_E_UNAUTHORIZED || code == KN_PROV_E_NOT_ENROLLED))
+        next = j->args->value[KN_OPT_NO_REPROVISION]
+                   ? "register again: keynym provision, or without --no-reprovision"
+                   : "register again: keynym provision --output FILE, after which keynym hub does it itself, or --id-scope";
+    return kn_cmd_fail(kn_cmd_exit_of(code), WHAT, *cause ? NULL : next, "%s", *cause ? cause : problem);
+}
+
+static void keep_registration(const kn_prov_result *result, void *context)
+{
+    job *j = context;
+    const char *path = j->args->value[KN_OPT_REGISTRATION];
+
+    if (!j->args->value[KN_OPT_QUIET])
+        (void)fprintf(stderr, "keynym: the hub refused the device, which registered again: %s as %s\n", result->assigned_hub,
+                      result->device_id);
+    if (path && kn_cmd_registration_write(path, result, j->reprovision) != KN_EXIT_OK)
+        j->not_stored = true;
+}
+
+/* A TPM registers over what carries its keys. */
+static const char *registers_over(const kn_cmd_args *args, const kn_cmd_registration *p)
+{
+    const char *hub = args->value[KN_OPT_TRANSPORT] ? args->value[KN_OPT_TRANSPORT] : KN_PROV_DEFAULT_TRANSPORT;
+    bool is_tpm = p->attestation && strcmp(p->attestation, "tpm") == 0;
+
+    return p->transport ? p->transport : is_tpm && strncmp(hub, "mqtt", 4) == 0 ? "https" : hub;
+}
+
+static kn_exit with_hub(const kn_cmd_args *args, job *j, const kn_cmd_registration *p, unsigned timeout_s)
 {
     kn_cmd_proxy proxy = {.user = NULL};
     kn_exit status = kn_cmd_proxy_of(args, &proxy);
@@ -102,11 +95,27 @@ static kn_exit with_hub(const kn_cmd_args *args, job *j, const place *p, unsigne
         .hub = p->hub,
         .device_id = p->device,
         .transport = args->value[KN_OPT_TRANSPORT],
-        .attestation = args->value[KN_OPT_ATTESTATION],
+        .attestation = p->attestation,
         .ca_file = args->value[KN_OPT_CA],
         .timeout_ms = timeout_s * 1000,
+        .on_registered = keep_registration,
+        .context = j,
         .on_trace = args->value[KN_OPT_VERBOSE] ? kn_cmd_print_trace : NULL,
         .cancel = kn_cmd_catch_signals(),
+    };
+    const kn_prov_request again = {
+        .endpoint = p->endpoint,
+        .id_scope = p->id_scope,
+        .transport = registers_over(args, p),
+        .attestation = p->attestation,
+        .ca_file = args->value[KN_OPT_CA],
+        .registration_id = p->registration_id,
+        .payload = p->payload,
+        .proxy = proxy.url,
+        .proxy_user = proxy.user,
+        .proxy_password = proxy.password,
+        .retry_file = args->value[KN_OPT_RETRY_STATE],
+        .timeout_ms = timeout_s * 1000,
     };
     kn_hub *hub = NULL;
     kn_prov_code code;
@@ -116,9 +125,13 @@ static kn_exit with_hub(const kn_cmd_args *args, job *j, const place *p, unsigne
     request.proxy = proxy.url;
     request.proxy_user = proxy.user;
     request.proxy_password = proxy.password;
+    if (p->id_scope && !args->value[KN_OPT_NO_REPROVISION])
+        request.reprovision = j->reprovision = &again;
     j->cancel = request.cancel;
     code = kn_hub_open(&request, &hub);
-    status = code ? report_failure(code, hub) : j->work(j, hub);
+    status = code ? report_failure(j, code, hub) : j->work(j, hub);
+    if (status == KN_EXIT_OK && j->not_stored)
+        status = KN_EXIT_FAILURE;
     kn_hub_close(&hub);
     kn_cmd_proxy_clear(&proxy);
     hsm_client_x509_deinit();
@@ -129,7 +142,7 @@ static kn_exit with_hub(const kn_cmd_args *args, job *j, const place *p, unsigne
 static kn_exit run_job(const kn_cmd_args *args, job *j)
 {
     unsigned timeout_s = KN_PROV_DEFAULT_TIMEOUT_MS / 1000;
-    place p = {.hub = NULL};
+    kn_cmd_registration p = {.hub = NULL};
     kn_exit status;
 
     if ((status = kn_cmd_refuse_pin(args, KN_OPT_KEY)) || (status = kn_cmd_refuse_pin(args, KN_OPT_CERT)) ||
@@ -141,7 +154,7 @@ static kn_exit run_job(const kn_cmd_args *args, job *j)
         status = kn_cmd_set_identity(args, WHAT);
     if (status == KN_EXIT_OK)
         status = with_hub(args, j, &p, timeout_s);
-    place_clear(&p);
+    kn_cmd_registration_clear(&p);
     return status;
 }
 
@@ -168,7 +181,7 @@ static kn_exit send_body(job *j, kn_hub *hub)
     kn_prov_code code = kn_hub_send(hub, &message);
 
     if (code)
-        return report_failure(code, hub);
+        return report_failure(j, code, hub);
     if (j->args->value[KN_OPT_JSON])
         return print_accepted(j->body_size);
     if (!j->args->value[KN_OPT_QUIET])
@@ -204,9 +217,8 @@ static kn_exit show_twin(job *j, kn_hub *hub)
     cJSON *tree;
     kn_exit status;
 
-    (void)j;
     if (code)
-        return report_failure(code, hub);
+        return report_failure(j, code, hub);
     tree = cJSON_Parse(json);
     free(json);
     status =
@@ -300,7 +312,7 @@ static kn_exit listen_to_hub(job *j, kn_hub *hub)
     (void)on_event(&connected, j);
     code = kn_hub_listen(hub, j->duration_s * 1000, on_event, j);
     if (code)
-        return report_failure(code, hub);
+        return report_failure(j, code, hub);
     if (j->count && j->seen < j->count && !atomic_load(j->cancel))
         return kn_cmd_fail(KN_EXIT_UNAVAILABLE, WHAT, "raise --duration, or look at what was sent",
                            "%u of %u messages came in time", j->seen, j->count);
@@ -321,7 +333,7 @@ static kn_exit run_listen(const kn_cmd_args *args)
 /* ---- the table ---- */
 
 #define CONNECTION                                                                                           \
-    KN_OPT_REGISTRATION, KN_OPT_HUB, KN_OPT_DEVICE_ID, KN_OPT_TRANSPORT, KN_OPT_ATTESTATION, KN_OPT_PROXY,   \
+    KN_OPT_REGISTRATION, KN_OPT_HUB, KN_OPT_DEVICE_ID, KN_OPT_ID_SCOPE, KN_OPT_ENDPOINT, KN_OPT_RETRY_STATE, KN_OPT_NO_REPROVISION, KN_OPT_TRANSPORT, KN_OPT_ATTESTATION, KN_OPT_PROXY,   \
         KN_OPT_PROXY_AUTH, KN_OPT_CA, KN_OPT_KEY, KN_OPT_CERT, KN_OPT_PIN_SOURCE, KN_OPT_MODULE,             \
         KN_OPT_TPM, KN_OPT_TIMEOUT
 
@@ -374,6 +386,7 @@ const kn_cmd kn_cmd_hub = {
     .name = "hub",
     .summary = "send to the assigned IoT hub, and listen to it",
     .synopsis = "COMMAND",
-    .description = "Talks to the IoT hub that a registration assigned, with the same identity.\n",
+    .description = "Talks to the IoT hub that a registration assigned, with the same identity. A device that the hub refuses is\n"
+                   "registered again, as its registration file or --id-scope say, and goes on with the hub that it gets.\n",
     .children = children,
 };

@@ -53,6 +53,7 @@ const kn_opt_row kn_opts[KN_OPT_COUNT] = {
     [KN_OPT_REGISTRATION] = {"registration", "FILE", "what keynym provision --output wrote"},
     [KN_OPT_HUB] = {"hub", "HOST[:PORT]", "the IoT hub (the registration's)"},
     [KN_OPT_DEVICE_ID] = {"device-id", "ID", "the device ID at the hub (the registration's)"},
+    [KN_OPT_NO_REPROVISION] = {"no-reprovision", NULL, "do not register again when the hub refuses the device"},
     [KN_OPT_CONTENT_TYPE] = {"content-type", "TYPE", "what the message holds, for example application/json"},
     [KN_OPT_PROPERTIES] = {"properties", "NAME=VALUE&...", "application properties, percent-encoded"},
     [KN_OPT_DURATION] = {"duration", "SECONDS", "end after this time (never)"},

@@ -1,5 +1,6 @@
 /* keynym provision: registers this device and prints its IoT hub. */
 #include "kn_cmd_device.h"
+#include "kn_cmd_registration.h"
 
 #include "../../hsm_api/hsm_client_data.h"
 #include "../../hsm_api/keynym_hsm.h"
@@ -40,22 +41,12 @@ static bool add_error(cJSON *object, const kn_prov_result *result, const char *m
            kn_cmd_json_text(object, "next", row->remedy) && add_service_words(object, result);
 }
 
-static bool add_payload(cJSON *object, const kn_prov_result *result)
-{
-    return !result->payload || cJSON_AddRawToObject(object, "payload", result->payload);
-}
-
 /* NULL when memory is out. @message is NULL after success. */
 static cJSON *json_of(const kn_prov_result *result, const char *message)
 {
-    cJSON *object = cJSON_CreateObject();
+    cJSON *object = kn_cmd_registration_json(result);
 
-    if (object && kn_cmd_json_text(object, "status", result->status) &&
-        kn_cmd_json_text(object, "registrationId", result->registration_id) &&
-        kn_cmd_json_text(object, "assignedHub", result->assigned_hub) &&
-        kn_cmd_json_text(object, "deviceId", result->device_id) &&
-        kn_cmd_json_text(object, "substatus", result->substatus) && add_payload(object, result) &&
-        (!message || add_error(object, result, message)))
+    if (object && (!message || add_error(object, result, message)))
         return object;
     cJSON_Delete(object);
     return NULL;
@@ -82,29 +73,13 @@ static kn_exit report_failure(const kn_cmd_args *args, const kn_prov_result *res
     return kn_cmd_fail(status, WHAT, *cause ? NULL : next, "%s", whole);
 }
 
-static kn_exit store_result(const char *path, const cJSON *json)
-{
-    char *printed = kn_cmd_json_print(json, true), *text = NULL;
-    kn_exit status;
-
-    if (!printed || asprintf(&text, "%s\n", printed) < 0) {
-        text = NULL;
-        status = kn_cmd_fail(KN_EXIT_FAILURE, path, NULL, "out of memory");
-    } else {
-        status = kn_cmd_write_text(path, text);
-    }
-    free(printed);
-    free(text);
-    return status;
-}
-
-static kn_exit report_success(const kn_cmd_args *args, const kn_prov_result *result)
+static kn_exit report_success(const kn_cmd_args *args, const kn_prov_request *request, const kn_prov_result *result)
 {
     cJSON *json = json_of(result, NULL);
     kn_exit status = KN_EXIT_OK;
 
     if (args->value[KN_OPT_OUTPUT])
-        status = store_result(args->value[KN_OPT_OUTPUT], json);
+        status = kn_cmd_registration_write(args->value[KN_OPT_OUTPUT], result, request);
     if (status == KN_EXIT_OK && args->value[KN_OPT_JSON]) {
         status = kn_cmd_print_json(json);
     } else if (status == KN_EXIT_OK && !args->value[KN_OPT_QUIET]) {
@@ -146,9 +121,10 @@ static kn_exit register_device(const kn_cmd_args *args, unsigned timeout_s, unsi
     request.proxy_password = proxy.password;
     code = kn_prov_register(&request, &result);
     kn_cmd_proxy_clear(&proxy);
+    request.proxy_user = request.proxy_password = NULL;
     if (result.warning)
         (void)fprintf(stderr, "keynym provision: warning: %s\n", result.warning);
-    status = code ? report_failure(args, &result) : report_success(args, &result);
+    status = code ? report_failure(args, &result) : report_success(args, &request, &result);
     kn_prov_result_clear(&result);
     hsm_client_x509_deinit();
     kn_cmd_pass_signal_on();

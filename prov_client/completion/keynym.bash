@@ -41,9 +41,9 @@ _keynym_options() {
     'tpm show') REPLY='--tpm --registration-id --json --help' ;;
     'doctor') REPLY='--identity --key --cert --pin-source --module --endpoint --ca --proxy --timeout --json --help' ;;
     'provision') REPLY='--id-scope --endpoint --transport --attestation --proxy --proxy-auth --ca --key --cert --pin-source --module --tpm --registration-id --payload --timeout --retry-state --spread --output --json --quiet --verbose --help' ;;
-    'hub send') REPLY='--registration --hub --device-id --transport --attestation --proxy --proxy-auth --ca --key --cert --pin-source --module --tpm --timeout --content-type --properties --json --quiet --verbose --help' ;;
-    'hub listen') REPLY='--registration --hub --device-id --transport --attestation --proxy --proxy-auth --ca --key --cert --pin-source --module --tpm --timeout --duration --events --json --verbose --help' ;;
-    'hub twin') REPLY='--registration --hub --device-id --transport --attestation --proxy --proxy-auth --ca --key --cert --pin-source --module --tpm --timeout --json --verbose --help' ;;
+    'hub send') REPLY='--registration --hub --device-id --id-scope --endpoint --retry-state --no-reprovision --transport --attestation --proxy --proxy-auth --ca --key --cert --pin-source --module --tpm --timeout --content-type --properties --json --quiet --verbose --help' ;;
+    'hub listen') REPLY='--registration --hub --device-id --id-scope --endpoint --retry-state --no-reprovision --transport --attestation --proxy --proxy-auth --ca --key --cert --pin-source --module --tpm --timeout --duration --events --json --verbose --help' ;;
+    'hub twin') REPLY='--registration --hub --device-id --id-scope --endpoint --retry-state --no-reprovision --transport --attestation --proxy --proxy-auth --ca --key --cert --pin-source --module --tpm --timeout --json --verbose --help' ;;
     'enroll create') REPLY='--connection --ca --proxy --proxy-auth --timeout --json --group --definition --cert --secondary-cert --ca-reference --endorsement-key --symmetric-key --symmetric-keys --hub --device-id --allocation --reprovision --twin --iot-edge --enabled --disabled --help' ;;
     'enroll get') REPLY='--connection --ca --proxy --proxy-auth --timeout --json --group --help' ;;
     'enroll update') REPLY='--connection --ca --proxy --proxy-auth --timeout --json --group --definition --cert --secondary-cert --ca-reference --endorsement-key --symmetric-key --symmetric-keys --hub --device-id --allocation --reprovision --twin --iot-edge --enabled --disabled --etag --help' ;;

@@ -88,6 +88,15 @@ done
 hub_send mqtt "$mqtt" by-mqtt
 hub_send amqp "$amqp" by-amqp
 [ "$("$dps" events --dir "$work/state" | grep -cE 'by-(mqtt|amqp)')" = 2 ] || fail "the hub has no message by MQTT or AMQP"
+# the hub has forgotten the device: it registers again, over what carries a TPM's keys, and signs with the new key
+"$dps" connection-string --dir "$work/state" --host "localhost:$https" --out "$work/connection" >/dev/null
+for transport in mqtt https; do
+  "$keynym" enroll forget --connection "$work/connection" --ca "$work/state/ca.pem" "$id" >/dev/null
+  printf again | "$keynym" hub send --registration "$work/https.json" --hub "localhost:${!transport}" --transport "$transport" \
+    --ca "$work/state/ca.pem" - >"$work/out" 2>&1 || { cat "$work/out"; fail "$transport: not registered again"; }
+  grep -q 'registered again: localhost' "$work/out" || { cat "$work/out"; fail "$transport: it is not told"; }
+  tpm_is_clean "$transport: registered again"
+done
 [ "$(tpm2_getcap handles-persistent | tr -d -- '- \n')" = 0x810000010x810001000x81010001 ] || fail "other handles: $(tpm2_getcap handles-persistent)"
 echo "ok   registered over https, amqp and amqp-ws; the hub takes tokens that the TPM signs"
 

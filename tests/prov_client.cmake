@@ -59,6 +59,8 @@ foreach(name amqp text ws)
           LIBS keynym_prov prov_fake TIMEOUT 60)
 endforeach()
 
+kn_test(test_kn_cmd_terminal LABEL unit SOURCES ${PROV_TESTS}/unit/test_kn_cmd_terminal.c LIBS keynym_cmd_core prov_fake)
+
 kn_test(test_kn_cmd_json LABEL unit
         SOURCES ${PROV_TESTS}/unit/test_kn_cmd_json.c ${PROJECT_SOURCE_DIR}/prov_client/cmd/kn_cmd_json.c
         LIBS PkgConfig::CJSON kn_backends)

@@ -32,8 +32,9 @@ kn_script(differential whole ${CMAKE_CURRENT_LIST_DIR}/whole/differential.sh ${P
 
 add_executable(whole_proxy whole/proxy_tool.c support/test_proxy.c)
 add_executable(whole_json whole/json_tool.c)
+add_executable(whole_pty whole/pty_tool.c)
 add_library(whole_clock MODULE whole/clock.c)
-foreach(target whole_proxy whole_json whole_clock)
+foreach(target whole_proxy whole_json whole_pty whole_clock)
   kn_target(${target})
 endforeach()
 target_include_directories(whole_proxy PRIVATE ${CMAKE_CURRENT_LIST_DIR})
@@ -48,5 +49,6 @@ kn_script(retry whole ${CMAKE_CURRENT_LIST_DIR}/whole/retry.sh ${PROJECT_SOURCE_
 kn_script(completion whole ${CMAKE_CURRENT_LIST_DIR}/whole/completion.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(examples whole ${CMAKE_CURRENT_LIST_DIR}/whole/examples.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(tutorial whole ${CMAKE_CURRENT_LIST_DIR}/whole/tutorial.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+kn_script(terminal whole ${CMAKE_CURRENT_LIST_DIR}/whole/terminal.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(signals whole ${CMAKE_CURRENT_LIST_DIR}/whole/signals.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 kn_script(json whole ${CMAKE_CURRENT_LIST_DIR}/whole/json.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})

@@ -1,4 +1,5 @@
 #include "kn_cmd_checks.h"
+#include "kn_cmd_terminal.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,7 +17,8 @@ kn_checks kn_checks_begin(bool json)
 static void add(kn_checks *checks, const char *status, const char *what, const char *detail, const char *next)
 {
     if (!checks->array) {
-        printf("%-5s %-16s %s\n", status, what, detail);
+        kn_style style = strcmp(status, "OK") == 0 ? KN_STYLE_GOOD : strcmp(status, "FAIL") == 0 ? KN_STYLE_BAD : KN_STYLE_DOUBT;
+        printf("%s%-5s%s %-16s %s\n", kn_cmd_style(stdout, style), status, kn_cmd_style(stdout, KN_STYLE_END), what, detail);
         if (next)
             printf("      next: %s\n", next);
         (void)fflush(stdout); /* a step may take its time */

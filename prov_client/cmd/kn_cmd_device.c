@@ -1,4 +1,5 @@
 #include "kn_cmd_device.h"
+#include "kn_cmd_terminal.h"
 
 #include "../../hsm_api/keynym_hsm.h"
 
@@ -44,8 +45,11 @@ void kn_cmd_print_trace(const char *line, void *context)
 /* The HSM library's failures become part of our own message; what else it has to say is passed on. */
 static void pass_hsm_line(int level, const char *line)
 {
-    if (level > 1)
-        (void)fprintf(stderr, "keynym: %s\n", line);
+    if (level <= 1)
+        return;
+    kn_cmd_progress_hide();
+    (void)fprintf(stderr, "keynym: %s\n", line);
+    kn_cmd_progress_show();
 }
 
 kn_exit kn_cmd_set_identity(const kn_cmd_args *args, const char *what)

@@ -1,9 +1,9 @@
 /* keynym enroll bulk: many enrollments of a file, ten in each request, which is what the service takes. */
 #include "kn_cmd_enroll.h"
+#include "kn_cmd_terminal.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char *text_of(const cJSON *object, const char *name)
 {
@@ -26,8 +26,10 @@ static bool take_errors(const kn_cmd_args *args, const cJSON *answer, cJSON *err
         }
         const cJSON *number = cJSON_GetObjectItemCaseSensitive(item, "errorCode");
         const char *id = text_of(item, cJSON_HasObjectItem(item, "registrationId") ? "registrationId" : "enrollmentGroupId");
+        kn_cmd_progress_hide();
         (void)fprintf(stderr, "keynym: %s: %s: error code %.0f: %s\n", args->path, id,
                       cJSON_IsNumber(number) ? cJSON_GetNumberValue(number) : 0.0, text_of(item, "errorStatus"));
+        kn_cmd_progress_show();
     }
     return true;
 }
@@ -57,12 +59,6 @@ static kn_exit send_some(kn_enroll *e, cJSON *list, const char *path, cJSON *err
     cJSON_Delete(answer);
     cJSON_Delete(body);
     return status;
-}
-
-static void show_progress(const kn_cmd_args *args, int done, int total)
-{
-    if (!args->value[KN_OPT_QUIET] && isatty(STDERR_FILENO))
-        (void)fprintf(stderr, "\r%d of %d%s", done, total, done == total ? "\n" : "");
 }
 
 static kn_exit report(const kn_cmd_args *args, int total, int sent, cJSON *errors)
@@ -113,11 +109,13 @@ static kn_exit run(const kn_cmd_args *args)
     status = kn_enroll_open(args, &e);
     if (status == KN_EXIT_OK) {
         errors = cJSON_CreateArray();
+        (void)kn_cmd_progress_begin(args, "sending enrollments");
         while (status == KN_EXIT_OK && cJSON_GetArraySize(list) > 0) {
             status = send_some(&e, list, path, errors);
             sent = total - cJSON_GetArraySize(list);
-            show_progress(args, sent, total);
+            kn_cmd_progress("%d of %d", sent, total);
         }
+        kn_cmd_progress_end();
         if (status == KN_EXIT_OK)
             status = report(args, total, sent, errors);
         kn_enroll_close(&e);

@@ -1,4 +1,5 @@
 #include "kn_cmd_enroll.h"
+#include "kn_cmd_terminal.h"
 
 #include "../prov_json.h"
 
@@ -69,8 +70,11 @@ kn_exit kn_enroll_ask(kn_enroll *e, const char *what, const prov_service_request
 {
     prov_service_answer answer;
     prov_error error = {.detail = ""};
+    bool mine = kn_cmd_progress_begin(e->args, "waiting for the service");
     kn_prov_code code = prov_service_ask(e->service, request, &answer, &error);
 
+    if (mine)
+        kn_cmd_progress_end();
     *ret_json = NULL;
     if (code)
         return fail(what, code, &error);
@@ -100,6 +104,7 @@ kn_exit kn_enroll_query(kn_enroll *e, const char *path, const char *query, cJSON
 
     if (!array || !body)
         status = kn_cmd_fail(KN_EXIT_FAILURE, path, NULL, "out of memory");
+    (void)kn_cmd_progress_begin(e->args, "waiting for the service");
     while (status == KN_EXIT_OK) {
         prov_service_answer answer;
         prov_error error = {.detail = ""};
@@ -112,9 +117,11 @@ kn_exit kn_enroll_query(kn_enroll *e, const char *path, const char *query, cJSON
             status = kn_cmd_fail(KN_EXIT_FAILURE, e->args->path, NULL, "the answer is no list");
         memcpy(continuation, answer.continuation, sizeof continuation);
         prov_service_answer_clear(&answer);
+        kn_cmd_progress("%d found", cJSON_GetArraySize(array));
         if (!*continuation)
             break;
     }
+    kn_cmd_progress_end();
     cJSON_free(body);
     cJSON_Delete(asked);
     if (status == KN_EXIT_OK)

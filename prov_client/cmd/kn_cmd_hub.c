@@ -1,6 +1,7 @@
 /* keynym hub: sends to the assigned IoT hub, and listens to it. */
 #include "kn_cmd_device.h"
 #include "kn_cmd_registration.h"
+#include "kn_cmd_terminal.h"
 
 #include "../../hsm_api/hsm_client_data.h"
 #include "../../hsm_api/keynym_hsm.h"
@@ -71,11 +72,13 @@ static void keep_registration(const kn_prov_result *result, void *context)
     job *j = context;
     const char *path = j->args->value[KN_OPT_REGISTRATION];
 
+    kn_cmd_progress_hide();
     if (!j->args->value[KN_OPT_QUIET])
         (void)fprintf(stderr, "keynym: the hub refused the device, which registered again: %s as %s\n", result->assigned_hub,
                       result->device_id);
     if (path && kn_cmd_registration_write(path, result, j->reprovision) != KN_EXIT_OK)
         j->not_stored = true;
+    kn_cmd_progress_show();
 }
 
 /* A TPM registers over what carries its keys. */
@@ -100,7 +103,7 @@ static kn_exit with_hub(const kn_cmd_args *args, job *j, const kn_cmd_registrati
         .timeout_ms = timeout_s * 1000,
         .on_registered = keep_registration,
         .context = j,
-        .on_trace = args->value[KN_OPT_VERBOSE] ? kn_cmd_print_trace : NULL,
+        .on_trace = args->value[KN_OPT_VERBOSE] ? kn_cmd_print_trace : kn_cmd_progress_trace,
         .cancel = kn_cmd_catch_signals(),
     };
     const kn_prov_request again = {
@@ -128,6 +131,7 @@ static kn_exit with_hub(const kn_cmd_args *args, job *j, const kn_cmd_registrati
     if (p->id_scope && !args->value[KN_OPT_NO_REPROVISION])
         request.reprovision = j->reprovision = &again;
     j->cancel = request.cancel;
+    (void)kn_cmd_progress_begin(args, "connecting with %s", p->hub);
     code = kn_hub_open(&request, &hub);
     status = code ? report_failure(j, code, hub) : j->work(j, hub);
     if (status == KN_EXIT_OK && j->not_stored)
@@ -180,6 +184,7 @@ static kn_exit send_body(job *j, kn_hub *hub)
     };
     kn_prov_code code = kn_hub_send(hub, &message);
 
+    kn_cmd_progress_end();
     if (code)
         return report_failure(j, code, hub);
     if (j->args->value[KN_OPT_JSON])
@@ -219,6 +224,7 @@ static kn_exit show_twin(job *j, kn_hub *hub)
 
     if (code)
         return report_failure(j, code, hub);
+    kn_cmd_progress_end();
     tree = cJSON_Parse(json);
     free(json);
     status =
@@ -309,6 +315,7 @@ static kn_exit listen_to_hub(job *j, kn_hub *hub)
     const kn_hub_event connected = {.kind = KN_HUB_CONNECTED, .body = "", .properties = ""};
     kn_prov_code code;
 
+    kn_cmd_progress_end();
     (void)on_event(&connected, j);
     code = kn_hub_listen(hub, j->duration_s * 1000, on_event, j);
     if (code)

@@ -2,6 +2,7 @@
 #include "kn_cmd_backend.h"
 #include "kn_cmd_certify.h"
 #include "kn_cmd_symmetric.h"
+#include "kn_cmd_terminal.h"
 
 #include "kn_token.h"
 
@@ -79,7 +80,9 @@ static kn_exit run_generate(const kn_cmd_args *args)
         status = kn_cmd_context(args, &ctx);
     if (status != KN_EXIT_OK)
         return status;
+    (void)kn_cmd_progress_begin(args, "making a %s key", spec.alg->name);
     kn_err err = kn_key_make(ctx, args->operands[0], &spec, &key);
+    kn_cmd_progress_end();
     status = kn_failed(err) ? kn_cmd_fail_backend(args->path, err) : report_key(args, ctx, key);
     kn_key_unref(&key);
     kn_ctx_unref(&ctx);

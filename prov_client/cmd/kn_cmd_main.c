@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -20,8 +19,6 @@ int main(int argc, char **argv)
         perror("keynym: cannot turn core dumps off");
         return KN_EXIT_FAILURE;
     }
-    /* tpm2-tss writes each failure on standard error, with no regard to what becomes of it */
-    (void)setenv("TSS2_LOG", "all+NONE", 0);
     /* tpm2-tss and tpm2-pkcs11 log each try at a TPM that is not there; what matters is in our own messages */
     (void)setenv("TSS2_LOG", "all+NONE", 0);
     (void)setenv("TPM2_PKCS11_LOG_LEVEL", "0", 0);

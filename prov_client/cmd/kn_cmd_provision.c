@@ -1,6 +1,7 @@
 /* keynym provision: registers this device and prints its IoT hub. */
 #include "kn_cmd_device.h"
 #include "kn_cmd_registration.h"
+#include "kn_cmd_terminal.h"
 
 #include "../../hsm_api/hsm_client_data.h"
 #include "../../hsm_api/keynym_hsm.h"
@@ -15,12 +16,18 @@
 /* The lines are those of the Azure IoT C SDK's sample, so that scripts made for it keep working. */
 static void print_status(kn_prov_status status, void *context)
 {
+    static const char *const states[] = {[KN_PROV_STATUS_CONNECTED] = "connected", [KN_PROV_STATUS_REGISTERING] = "registering",
+                                         [KN_PROV_STATUS_ASSIGNING] = "assigning", [KN_PROV_STATUS_ASSIGNED] = "assigned",
+                                         [KN_PROV_STATUS_ERROR] = "failed"};
     const kn_cmd_args *args = context;
 
     if (args->value[KN_OPT_QUIET] || args->value[KN_OPT_JSON])
         return;
+    kn_cmd_progress("%s", states[status]);
+    kn_cmd_progress_hide();
     (void)printf("Provisioning Status: %s\n", kn_prov_status_name(status));
     (void)fflush(stdout);
+    kn_cmd_progress_show();
 }
 
 static bool add_service_words(cJSON *object, const kn_prov_result *result)
@@ -106,7 +113,7 @@ static kn_exit register_device(const kn_cmd_args *args, unsigned timeout_s, unsi
         .spread_ms = spread_s * 1000,
         .timeout_ms = timeout_s * 1000,
         .on_status = print_status,
-        .on_trace = args->value[KN_OPT_VERBOSE] ? kn_cmd_print_trace : NULL,
+        .on_trace = args->value[KN_OPT_VERBOSE] ? kn_cmd_print_trace : kn_cmd_progress_trace,
         .context = (void *)(uintptr_t)args,
         .cancel = kn_cmd_catch_signals(),
     };
@@ -119,7 +126,9 @@ static kn_exit register_device(const kn_cmd_args *args, unsigned timeout_s, unsi
     request.proxy = proxy.url;
     request.proxy_user = proxy.user;
     request.proxy_password = proxy.password;
+    (void)kn_cmd_progress_begin(args, "registering with %s", request.endpoint ? request.endpoint : KN_PROV_DEFAULT_ENDPOINT);
     code = kn_prov_register(&request, &result);
+    kn_cmd_progress_end();
     kn_cmd_proxy_clear(&proxy);
     request.proxy_user = request.proxy_password = NULL;
     if (result.warning)

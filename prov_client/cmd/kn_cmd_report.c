@@ -1,4 +1,5 @@
 #include "kn_cmd.h"
+#include "kn_cmd_terminal.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -12,8 +13,10 @@ __attribute__((format(printf, 4, 0))) static kn_exit fail(kn_exit status, const 
     static const char program[] = "keynym";
     bool has_program = strncmp(what, program, sizeof program - 1) == 0;
 
+    kn_cmd_progress_end();
     (void)fflush(stdout);
-    (void)fprintf(stderr, "%s%s: ", has_program ? "" : "keynym: ", what);
+    (void)fprintf(stderr, "%s%s%s:%s ", kn_cmd_style(stderr, KN_STYLE_BAD), has_program ? "" : "keynym: ", what,
+                  kn_cmd_style(stderr, KN_STYLE_END));
     (void)vfprintf(stderr, detail, args);
     (void)fputc('\n', stderr);
     if (next)

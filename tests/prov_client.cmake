@@ -65,3 +65,13 @@ kn_test(test_kn_cmd_json LABEL unit
         SOURCES ${PROV_TESTS}/unit/test_kn_cmd_json.c ${PROJECT_SOURCE_DIR}/prov_client/cmd/kn_cmd_json.c
         LIBS PkgConfig::CJSON kn_backends)
 target_include_directories(test_kn_cmd_json PRIVATE ${PROJECT_SOURCE_DIR}/prov_client/cmd ${PROJECT_SOURCE_DIR}/backends)
+
+# The client with another hsm_custom_lib.
+add_library(foreign_hsm SHARED foreign/foreign_hsm.c)
+kn_target(foreign_hsm)
+target_link_libraries(foreign_hsm PRIVATE OpenSSL::Crypto)
+kn_test(test_foreign_hsm LABEL integration
+        SOURCES foreign/test_foreign_hsm.c ${PROV_TESTS}/integration/test_dps_harness.c ${PROV_TESTS}/unit/test_dps_pki.c
+        LIBS keynym_prov foreign_hsm OpenSSL::SSL)
+target_compile_definitions(test_foreign_hsm PRIVATE KEYNYM_DPS="$<TARGET_FILE:keynym-dps>")
+add_dependencies(test_foreign_hsm keynym-dps)

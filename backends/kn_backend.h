@@ -2,7 +2,7 @@
  *
  * Units, ownership, errors: as in the face's own headers (kn_key.h, kn_cert.h, kn_token.h), whose calls
  * these members serve. Threads: every member may be called by several threads at once; the face has
- * entered kn_proc_enter() around each call except uri_check and free.
+ * entered kn_proc_enter() around each call except uri_check and state_free.
  */
 #ifndef KN_BACKEND_H
 #define KN_BACKEND_H

@@ -83,6 +83,9 @@ KN_ERR_ROW(TPM_AUTH, "the TPM refuses the authorization, which is not tried agai
            "name the files with the hierarchies' authorizations: tpm2:owner-auth=FILE;endorsement-auth=FILE")
 KN_ERR_ROW(TPM_SLOTS, "the TPM has no free slot for an object or a session",
            "use a resource manager (/dev/tpmrm0, tpm2-abrmd), or flush what others left: tpm2_flushcontext -t; tpm2_flushcontext -l")
+KN_ERR_ROW(TPM_BUSY, "the TPM behind the PKCS#11 module refused, as it does when it has no free slot or session",
+           "use a resource manager (TPM2_PKCS11_TCTI=device:/dev/tpmrm0, or tabrmd), end programs that hold it, or flush what they left: "
+           "tpm2_flushcontext -t; tpm2_flushcontext -l")
 KN_ERR_ROW(TPM_HANDLE, "something else is at a handle of the TPM",
            "use another handle, or remove what is not needed: tpm2_evictcontrol -C o -c HANDLE")
 KN_ERR_ROW(TPM_BLOB, "the service's key for this TPM cannot be used",

@@ -127,8 +127,11 @@ void kn_hmac_free(kn_hmac **hmac)
     *hmac = NULL;
     if (!old)
         return;
-    if (old->key)
+    if (old->key) {
+        kn_proc_enter();
         old->functions->free(old->key);
+        kn_proc_leave();
+    }
     kn_ctx_unref(&old->ctx);
     free(old);
 }

@@ -131,8 +131,11 @@ void kn_key_unref(kn_key **key)
     *key = NULL;
     if (!old || atomic_fetch_sub(&old->refs, 1) != 1)
         return;
-    if (old->key)
+    if (old->key) {
+        kn_proc_enter();
         old->backend->key_free(old->key);
+        kn_proc_leave();
+    }
     kn_ctx_unref(&old->ctx);
     explicit_bzero(old->uri, strlen(old->uri)); /* may hold pin-value */
     free(old->uri);

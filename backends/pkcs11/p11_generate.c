@@ -301,7 +301,7 @@ kn_err p11_key_generate(void *state, const char *uri, const kn_key_spec *spec, v
     }
     key->expected = g.public;
     key->has_expected = true;
-    key->token = token;
+    p11_key_use(key, token);
     *ret_public = key->expected;
     *ret_key = key;
     return kn_success();

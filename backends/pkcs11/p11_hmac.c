@@ -287,7 +287,7 @@ static kn_err make_key(p11_state *state, const char *uri, making *m, void **ret_
         p11_key_free(key);
         return err;
     }
-    key->token = token;
+    p11_key_use(key, token);
     *ret_key = key;
     return kn_success();
 }

@@ -1,5 +1,8 @@
 #include "p11_key.h"
 
+#include "../kn_proc.h"
+#include "p11_quirk.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,10 +22,31 @@ kn_err p11_key_new(p11_state *state, const char *uri, p11_key **ret_key)
     return kn_success();
 }
 
+void p11_key_use(p11_key *key, p11_token *token)
+{
+    key->token = token;
+    (void)pthread_mutex_lock(&token->lock);
+    token->keys++;
+    (void)pthread_mutex_unlock(&token->lock);
+}
+
+/* The last key of a token whose login others wait for ends it. */
+static void end_use(p11_token *token)
+{
+    (void)pthread_mutex_lock(&token->lock);
+    bool last = --token->keys == 0 && token->open > 0 && token->fork == kn_proc_fork_count();
+    unsigned generation = token->generation;
+    (void)pthread_mutex_unlock(&token->lock);
+    if (last && !kn_proc_exiting() && p11_quirk_scarce(token))
+        p11_session_drop(token, generation);
+}
+
 void p11_key_free(void *arg)
 {
     p11_key *key = arg;
     p11_copy_abandon(&key->copy, key->token);
+    if (key->token)
+        end_use(key->token);
     p11_uri_free(&key->uri);
     (void)pthread_mutex_destroy(&key->lock);
     free(key);
@@ -87,7 +111,9 @@ static kn_err token_of(p11_key *key, p11_token **ret_token)
         if (kn_failed(err))
             return err;
         (void)pthread_mutex_lock(&key->lock);
-        key->token = token;
+        if (!key->token)
+            p11_key_use(key, token);
+        token = key->token;
         (void)pthread_mutex_unlock(&key->lock);
     }
     *ret_token = token;

@@ -68,4 +68,7 @@ KN_MUST_CHECK kn_err p11_custody_read(p11_call *call, CK_OBJECT_HANDLE handle, k
 /* A new handle for a key, not yet found on the token. */
 KN_MUST_CHECK kn_err p11_key_new(p11_state *state, const char *uri, p11_key **ret_key);
 
+/* The key is on @token, once: p11_key_free() ends it. */
+void p11_key_use(p11_key *key, p11_token *token);
+
 #endif

@@ -2,6 +2,7 @@
 
 #include "../kn_log.h"
 #include "../kn_proc.h"
+#include "p11_quirk.h"
 #include "p11_restart.h"
 
 /* Makes a repetition possible. @generation: of the session that failed. */
@@ -132,5 +133,7 @@ kn_err p11_run(p11_token *token, const p11_task *task)
         err = attempt_once(token, task, &last);
     }
     note_outcome(token, err, b.troubled || mended);
+    if (err.code == KN_E_TOKEN_FAILED && p11_quirk_scarce(token))
+        return kn_fail_within((kn_err){KN_E_TPM_BUSY}, "tpm2-pkcs11 gives no reason");
     return err;
 }

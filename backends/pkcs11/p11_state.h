@@ -82,6 +82,7 @@ typedef struct p11_token {
     unsigned fork;       /* kn_proc_fork_count() of the last use */
     unsigned restarts, module_restarts; /* p11_restart_count(), p11_restart_count_of() then */
     bool logged_in;
+    unsigned keys;       /* handles of ours that use it */
     p11_offer offers[P11_MECHANISMS_MAX];
     unsigned open; /* sessions, idle ones included */
     unsigned idle_count;

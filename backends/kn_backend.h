@@ -12,6 +12,7 @@
 #include "kn_hmac.h"
 #include "kn_key.h"
 #include "kn_token.h"
+#include "kn_tpm.h"
 
 /* Key files of the kind's own, which are read as aliases. Pure functions. */
 typedef struct kn_key_file_functions {
@@ -98,6 +99,9 @@ typedef struct kn_backend {
     kn_err (*token_login)(void *state, const char *uri, const kn_secret *pin);
     kn_err (*token_objects)(void *state, const char *uri,
                             void (*row)(const kn_object_info *info, void *arg), void *arg);
+
+    /* NULL: is no TPM. @uri may be NULL. */
+    kn_err (*tpm_inspect)(void *state, const char *uri, kn_tpm_info *ret_info);
 
     const kn_key_file_functions *key_file; /* NULL: has none of its own */
     const kn_hmac_functions *hmac;     /* NULL: has no HMAC keys */

@@ -3,15 +3,22 @@
 #include "kn_backend.h"
 #include "kn_proc.h"
 
+#include <stdio.h>
+
 kn_err kn_token_list(kn_ctx *ctx, void (*row)(const kn_token_info *info, void *arg), void *arg)
 {
-    kn_err err = kn_success();
+    kn_err first = kn_success();
+    char detail[KN_DETAIL_MAX];
     kn_proc_enter();
-    for (size_t i = 0; kn_backends[i] && !kn_failed(err); i++)
-        if (kn_backends[i]->token_list)
-            err = kn_backends[i]->token_list(kn_ctx_state(ctx, kn_backends[i]), row, arg);
+    for (size_t i = 0; kn_backends[i]; i++) {
+        kn_err err = kn_backends[i]->token_list ? kn_backends[i]->token_list(kn_ctx_state(ctx, kn_backends[i]), row, arg) : kn_success();
+        if (kn_failed(err) && !kn_failed(first)) {
+            first = err;
+            (void)snprintf(detail, sizeof detail, "%s", kn_err_detail());
+        }
+    }
     kn_proc_leave();
-    return err;
+    return kn_failed(first) ? kn_fail(first.code, "%s", detail) : first;
 }
 
 kn_err kn_token_objects(kn_ctx *ctx, const char *uri, void (*row)(const kn_object_info *info, void *arg),

@@ -23,7 +23,8 @@ typedef struct kn_object_info {
     const char *kind;         /* "EC:P-256", "RSA", "HMAC", "X.509", "unknown" */
 } kn_object_info;
 
-/* Calls @row for each token of each module. No login. */
+/* Calls @row for each token of each module, and for the TPM that the environment names or that the kernel has. No login. What cannot
+ * be listed does not hide the others: their rows come first. */
 KN_MUST_CHECK kn_err kn_token_list(kn_ctx *ctx, void (*row)(const kn_token_info *info, void *arg), void *arg);
 
 /* Calls @row for each private key, secret key and certificate on the one token that @uri names. Logs in. */

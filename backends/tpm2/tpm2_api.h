@@ -17,7 +17,7 @@
     row(Esys_Initialize) row(Esys_Finalize) row(Esys_TR_FromTPMPublic) row(Esys_TR_Close) row(Esys_TR_SetAuth) row(Esys_TR_GetName) row(Esys_TR_Serialize)         \
     row(Esys_CreatePrimary) row(Esys_EvictControl) row(Esys_ReadPublic) row(Esys_FlushContext) row(Esys_ContextSave) row(Esys_ContextLoad)                         \
     row(Esys_StartAuthSession) row(Esys_PolicySecret) row(Esys_ActivateCredential) row(Esys_Create) row(Esys_Import) row(Esys_Load)     \
-    row(Esys_Sign) row(Esys_Certify) row(Esys_RSA_Decrypt) row(Esys_ECDH_ZGen) row(Esys_HMAC) row(Esys_HMAC_Start) row(Esys_SequenceUpdate) row(Esys_SequenceComplete) row(Esys_GetCapability)    \
+    row(Esys_Sign) row(Esys_Certify) row(Esys_RSA_Decrypt) row(Esys_ECDH_ZGen) row(Esys_HMAC) row(Esys_HMAC_Start) row(Esys_SequenceUpdate) row(Esys_SequenceComplete) row(Esys_GetCapability) row(Esys_TestParms)    \
     row(Esys_Free)
 #define TPM2_MU_FUNCTIONS(row)   row(Tss2_MU_TPM2B_PUBLIC_Marshal) row(Tss2_MU_TPMT_PUBLIC_Marshal) row(Tss2_MU_TPMS_ATTEST_Unmarshal)
 #define TPM2_TCTI_FUNCTIONS(row) row(Tss2_TctiLdr_Initialize) row(Tss2_TctiLdr_Finalize)

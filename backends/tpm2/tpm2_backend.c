@@ -2,6 +2,7 @@
 
 #include "kn_pin.h"
 #include "tpm2_attest.h"
+#include "tpm2_inspect.h"
 #include "tpm2_key.h"
 
 #include <errno.h>
@@ -144,10 +145,12 @@ const kn_backend kn_tpm2_backend = {
     .cert_read_chain = cert_read_chain,
     .cert_write_chain = cert_write_chain,
     .cert_search = cert_search,
+    .token_list = tpm2_token_list,
     .token_init = token_init,
     .token_wants_pin = token_wants_pin,
     .token_login = token_login,
     .token_objects = tpm2_key_list,
+    .tpm_inspect = tpm2_inspect,
     .key_file = &tpm2_key_file,
     .attest = &tpm2_attest_functions,
 };

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 /* The kernel's resource manager, and never what happens to listen on a port: a TPM that anybody may have started proves nothing. */
-#define DEFAULT_TCTI "device:/dev/tpmrm0"
+#define DEFAULT_TCTI "device:" TPM2_DEFAULT_DEVICE
 
 typedef struct entry {
     struct entry *next;
@@ -204,20 +204,26 @@ static kn_err connect(entry *e)
     return kn_success();
 }
 
-static const char *name_of(const char *tcti)
+const char *tpm2_conn_name(const char *tcti)
 {
     const char *name = tcti ? tcti : secure_getenv("KEYNYM_TCTI");
     return name && *name ? name : DEFAULT_TCTI;
 }
 
+bool tpm2_conn_is_named(void)
+{
+    const char *name = secure_getenv("KEYNYM_TCTI");
+    return name && *name;
+}
+
 bool tpm2_conn_same(const char *tcti, const char *other)
 {
-    return strcmp(name_of(tcti), name_of(other)) == 0;
+    return strcmp(tpm2_conn_name(tcti), tpm2_conn_name(other)) == 0;
 }
 
 static kn_err find(const char *tcti, entry **ret_entry)
 {
-    const char *name = name_of(tcti);
+    const char *name = tpm2_conn_name(tcti);
     (void)pthread_mutex_lock(&list_lock);
     entry *e = list;
     while (e && strcmp(e->tcti_name, name) != 0)

@@ -33,6 +33,12 @@ typedef struct tpm2_conn {
  * TPM's slots: it must begin from its start, and leave nothing in the TPM when it fails. */
 KN_MUST_CHECK kn_err tpm2_conn_run(const char *tcti, kn_err (*operation)(tpm2_conn *conn, void *arg), void *arg);
 
+#define TPM2_DEFAULT_DEVICE "/dev/tpmrm0"
+
+/* The TCTI that @tcti, NULL for the usual one, comes to. Lives as long as the argument, or the environment. */
+const char *tpm2_conn_name(const char *tcti);
+bool tpm2_conn_is_named(void); /* does the environment name a TPM? */
+
 /* Do they name the same TPM? */
 bool tpm2_conn_same(const char *tcti, const char *other);
 

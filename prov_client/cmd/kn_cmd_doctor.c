@@ -1,6 +1,7 @@
 /* keynym doctor: everything between a device and its service, step by step. */
 #include "kn_cmd_checks.h"
 #include "kn_cmd_doctor_net.h"
+#include "kn_cmd_doctor_tpm.h"
 #include "kn_cmd_hsm.h"
 
 #include "kn_cmd_backend.h"
@@ -24,7 +25,7 @@
 
 typedef struct patient {
     kn_checks checks;
-    char *key_setting, *symmetric_setting; /* NULL: not configured */
+    char *key_setting, *symmetric_setting, *tpm_setting; /* NULL: not configured */
     kn_ctx *ctx;
     char *chain_pem, *key_pem; /* as the SDK gets them; NULL: it does not */
     kn_cmd_chain chain;
@@ -41,8 +42,9 @@ static bool check_configuration(patient *p)
     }
     p->key_setting = keynym_hsm_setting("key");
     p->symmetric_setting = keynym_hsm_setting("symmetric_key");
-    if (!p->key_setting && !p->symmetric_setting) {
-        kn_check_fail(&p->checks, "configuration", "name the key: --key, KEYNYM_HSM_KEY, or key in section [keynym_hsm] of "
+    p->tpm_setting = keynym_hsm_setting("tpm");
+    if (!p->key_setting && !p->symmetric_setting && !p->tpm_setting) {
+        kn_check_fail(&p->checks, "configuration", "name the key, or the TPM that attests: --key, --tpm, KEYNYM_HSM_KEY, or key in section [keynym_hsm] of "
                                                    "/etc/keynym/keynym.cnf", "nobody says which key the device has");
         return false;
     }
@@ -56,7 +58,7 @@ static bool check_configuration(patient *p)
         kn_check_fail(&p->checks, "configuration", kn_code_remedy(err.code), "%s", kn_err_detail());
         return false;
     }
-    kn_check_ok(&p->checks, "configuration", "%s", p->key_setting ? "X.509" : "symmetric key");
+    kn_check_ok(&p->checks, "configuration", "%s", p->key_setting ? "X.509" : p->symmetric_setting ? "symmetric key" : "TPM attestation");
     return true;
 }
 
@@ -123,7 +125,7 @@ static void look_for_slot(const kn_token_info *info, void *arg)
     (void)snprintf(s->module, sizeof s->module, "%s", info->module);
 }
 
-static void check_custody(patient *p, kn_key *key)
+static void check_custody(patient *p, kn_key *key, bool in_tpm)
 {
     kn_custody custody;
     char doubts[KN_CUSTODY_DOUBTS_MAX];
@@ -133,7 +135,9 @@ static void check_custody(patient *p, kn_key *key)
         return;
     }
     slot_search search = {.serial = custody.serial};
-    if (!kn_failed(kn_token_list(p->ctx, look_for_slot, &search)) && search.found)
+    if (in_tpm)
+        ; /* which has been told of */
+    else if (!kn_failed(kn_token_list(p->ctx, look_for_slot, &search)) && search.found)
         kn_check_ok(&p->checks, "slot", "%lu of %s: token '%s', serial %s", search.slot, search.module, custody.token,
                     custody.serial);
     else
@@ -146,7 +150,7 @@ static void check_custody(patient *p, kn_key *key)
                       "the key was, or could have been, outside the token: %s", doubts);
 }
 
-static void check_key(patient *p, const kn_alias *alias)
+static void check_key(patient *p, const kn_alias *alias, bool in_tpm)
 {
     kn_alias *bare = NULL;
     kn_key *key = NULL;
@@ -160,7 +164,7 @@ static void check_key(patient *p, const kn_alias *alias)
         kn_check_skip(&p->checks, "six facts", NOT_LOOKED_AT);
     } else {
         kn_check_ok(&p->checks, "key", "%s", kn_key_public(key)->alg->name);
-        check_custody(p, key);
+        check_custody(p, key, in_tpm);
     }
     kn_key_unref(&key);
     kn_alias_free(&bare);
@@ -174,8 +178,10 @@ static void check_hardware(patient *p)
         kn_check_fail(&p->checks, "alias", kn_code_remedy(err.code), "%s: %s", kn_code_sentence(err.code), kn_err_detail());
         return;
     }
-    if (check_token(p, kn_alias_uri(alias))) {
-        check_key(p, alias);
+    const char *uri = kn_alias_uri(alias);
+    bool in_tpm = strncmp(uri, "tpm2:", 5) == 0;
+    if (in_tpm ? kn_cmd_doctor_tpm(&p->checks, p->ctx, uri, false) : check_token(p, uri)) {
+        check_key(p, alias, in_tpm);
     } else {
         kn_check_skip(&p->checks, "key", NOT_LOOKED_AT);
         kn_check_skip(&p->checks, "six facts", NOT_LOOKED_AT);
@@ -299,9 +305,11 @@ static kn_exit run(const kn_cmd_args *args)
         if (p.key_setting) {
             check_hardware(&p);
             check_sdk(&p);
-        } else {
+        } else if (p.symmetric_setting) {
             check_symmetric(&p);
         }
+        if (p.tpm_setting)
+            (void)kn_cmd_doctor_tpm(&p.checks, p.ctx, p.tpm_setting, true);
     }
     check_clock(&p);
     kn_cmd_doctor_net(&p.checks, args, p.key_pem ? p.chain_pem : NULL, p.key_pem);
@@ -311,13 +319,14 @@ static kn_exit run(const kn_cmd_args *args)
     free(p.key_pem);
     free(p.key_setting);
     free(p.symmetric_setting);
+    free(p.tpm_setting);
     kn_ctx_unref(&p.ctx);
     hsm_client_x509_deinit();
     return status;
 }
 
 static const kn_opt options[] = {
-    KN_OPT_IDENTITY, KN_OPT_KEY, KN_OPT_CERT,    KN_OPT_PIN_SOURCE, KN_OPT_MODULE, KN_OPT_ENDPOINT,
+    KN_OPT_IDENTITY, KN_OPT_KEY, KN_OPT_CERT,    KN_OPT_PIN_SOURCE, KN_OPT_MODULE, KN_OPT_TPM, KN_OPT_ENDPOINT,
     KN_OPT_CA,       KN_OPT_PROXY, KN_OPT_TIMEOUT, KN_OPT_JSON,       KN_OPT_COUNT,
 };
 
@@ -328,8 +337,9 @@ const kn_cmd kn_cmd_doctor = {
     .description =
         "Looks at configuration, module, slot, token, PIN source, login, key, the six facts, certificate, chain, validity,\n"
         "registration id, whether key and certificate match, the clock, the name of the service and a TLS handshake with\n"
-        "it. Each is a line: OK, or FAIL with the next step, or - where what it needs has failed. Nothing is changed, and\n"
-        "the device is not registered. Status 1 when something fails.\n",
+        "it. Of a TPM: who made it, how it is reached, its lockout, what is free and what it can; with --tpm also the keys\n"
+        "with which it attests. Each is a line: OK, or FAIL with the next step, or - where what it needs has failed.\n"
+        "Nothing is changed, and the device is not registered. Status 1 when something fails.\n",
     .options = options,
     .run = run,
 };

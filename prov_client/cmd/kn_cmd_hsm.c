@@ -30,9 +30,10 @@ kn_exit kn_cmd_hsm_configure(const kn_cmd_args *args)
         .certificate = args->value[KN_OPT_CERT],
         .pin_source = kn_cmd_absolute(args->value[KN_OPT_PIN_SOURCE], pin_source),
         .module_path = args->value[KN_OPT_MODULE],
+        .tpm = args->value[KN_OPT_TPM],
     };
     keynym_hsm_set_log(pass_warning);
-    bool given = config.key || config.certificate || config.pin_source || config.module_path;
+    bool given = config.key || config.certificate || config.pin_source || config.module_path || config.tpm;
     kn_exit status = kn_cmd_refuse_pin(args, KN_OPT_KEY);
     if (status == KN_EXIT_OK)
         status = kn_cmd_refuse_pin(args, KN_OPT_CERT);

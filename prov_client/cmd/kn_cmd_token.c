@@ -64,7 +64,7 @@ static const kn_cmd list = {
     .name = "list",
     .summary = "list the tokens that are there",
     .synopsis = "[OPTIONS]",
-    .description = "Lists every token of every PKCS#11 module, without logging in.\n",
+    .description = "Lists every token of every PKCS#11 module, without logging in, and the TPM that KEYNYM_TCTI names, or the kernel's.\n",
     .options = list_options,
     .run = run_list,
 };

@@ -39,7 +39,7 @@ _keynym_options() {
     'ca show') REPLY='--json --help' ;;
     'hsm show') REPLY='--identity --key --cert --pin-source --module --json --help' ;;
     'tpm show') REPLY='--tpm --registration-id --json --help' ;;
-    'doctor') REPLY='--identity --key --cert --pin-source --module --endpoint --ca --proxy --timeout --json --help' ;;
+    'doctor') REPLY='--identity --key --cert --pin-source --module --tpm --endpoint --ca --proxy --timeout --json --help' ;;
     'provision') REPLY='--id-scope --endpoint --transport --attestation --proxy --proxy-auth --ca --key --cert --pin-source --module --tpm --registration-id --payload --timeout --retry-state --spread --output --json --quiet --verbose --help' ;;
     'hub send') REPLY='--registration --hub --device-id --id-scope --endpoint --retry-state --no-reprovision --transport --attestation --proxy --proxy-auth --ca --key --cert --pin-source --module --tpm --timeout --content-type --properties --json --quiet --verbose --help' ;;
     'hub listen') REPLY='--registration --hub --device-id --id-scope --endpoint --retry-state --no-reprovision --transport --attestation --proxy --proxy-auth --ca --key --cert --pin-source --module --tpm --timeout --duration --events --json --verbose --help' ;;

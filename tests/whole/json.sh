@@ -71,6 +71,8 @@ good token init -- "${pin[@]}" --so-pin-source "$work/token/so-pin" pkcs11:token
 member state ready
 bad any token init -- "${pin[@]}" --so-pin-source "$work/token/so-pin" pkcs11:token=json
 good token list --
+KEYNYM_TCTI=swtpm:path=$work/tpm/s good token list --
+"$build/tests/whole_json" <"$work/out" 0.token 1.token 2.token 3.token | grep -qx TPM || { cat "$work/out"; fail "the TPM is not listed"; }
 bad any token list -- --module "$work/nothing"
 key="pkcs11:token=json;object=device"
 good key generate -- "${pin[@]}" "$key"
@@ -166,6 +168,8 @@ KEYNYM_CONF=$work/keynym.cnf good doctor -- --endpoint "localhost:$port" "${net[
 member ok true
 KEYNYM_CONF=$work/keynym.cnf reports 1 doctor -- --endpoint localhost:1 "${net[@]}" --timeout 1
 member ok false
+KEYNYM_TCTI=swtpm:path=$work/tpm/s reports 1 doctor -- --tpm tpm2: --endpoint localhost:1 --timeout 1
+"$build/tests/whole_json" checks <"$work/out" | grep -q '"check":"lockout","status":"OK"' || { cat "$work/out"; fail "doctor says nothing of the TPM"; }
 bad 2 doctor -- --timeout none
 at=(--registration "$work/hub.json" --hub "localhost:$port" "${net[@]}" "${identity[@]}")
 echo text >"$work/message"

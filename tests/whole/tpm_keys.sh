@@ -69,6 +69,20 @@ refused '--nonce is for --attestation-key' "$keynym" key show --nonce 00 "$ec"
 tpm2_evictcontrol -Q -C o -c 0x81000207
 tpm2_evictcontrol -Q -C o -c 0x81010001
 
+# the doctor: of a TPM, and not of slots and PINs
+! "$keynym" doctor --key "$ec" --endpoint 127.0.0.1:1 >"$work/out" 2>&1 || fail "nobody answers, and the doctor is content"
+for line in '^OK +TPM +IBM .* by swtpm:path=.*without a resource manager$' '^OK +lockout +0 of [0-9]+ tries' '^OK +slots +3 free for objects, 3 for sessions; 2 kept' \
+  '^OK +algorithms +EC P-256, EC P-384, RSA 2048, RSA 3072$' '^OK +key +EC:P-256$' '^OK +six facts'; do
+  grep -E "$line" "$work/out" >/dev/null || { cat "$work/out"; fail "the doctor does not say: $line"; }
+done
+! grep -E '(OK|FAIL|-) +(module|token|PIN source|login|slot) ' "$work/out" || fail "the doctor takes a TPM for a PKCS#11 token"
+! "$keynym" doctor --tpm tpm2:srk-handle=0x81000200 --endpoint 127.0.0.1:1 >"$work/out" 2>&1
+grep -E '^OK +endorsement key +nothing is at 0x81010001' "$work/out" >/dev/null && grep -E '^FAIL +storage root key another key is at 0x81000200: ECC' "$work/out" >/dev/null ||
+  { cat "$work/out"; fail "the doctor on the keys of attestation"; }
+[ "$(tpm2_getcap handles-persistent | wc -l)" = 2 ] || fail "the doctor changed the TPM"
+! KEYNYM_TCTI=swtpm:path=/nowhere "$keynym" doctor --tpm tpm2: --endpoint 127.0.0.1:1 >"$work/out" 2>&1
+grep -E '^FAIL +TPM +no TPM answers' "$work/out" >/dev/null || { cat "$work/out"; fail "the doctor without a TPM"; }
+
 # removed for good, and nothing else with it; what others depend on is not
 "$keynym" key generate tpm2:handle=0x81000209 >/dev/null
 "$keynym" key delete tpm2:handle=0x81000209 >"$work/out"

@@ -2,6 +2,7 @@
  * thread of its own, with a device of its own; those of a connection one after the other. */
 #include "../support/fake_dps.h"
 #include "../support/fake_dps_hsm.h"
+#include "../support/test_proxy.h"
 #include "test_dps_harness.h"
 
 #include "kn_prov.h"
@@ -13,9 +14,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
+#define KEY "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+
+static char key_file[120];
+static const char *proxy_url; /* NULL: straight */
 static fake_pki *pki;
 static server dps = {.dir = "/tmp/kn-faults-XXXXXX"};
 
@@ -25,6 +31,10 @@ static int set_up(void **state)
 
     (void)state;
     pki = fake_pki_new();
+    char *path = fake_pki_file(pki, "key", KEY);
+    assert_int_equal(chmod(path, 0600), 0);
+    (void)snprintf(key_file, sizeof key_file, "%s", path);
+    free(path);
     assert_non_null(mkdtemp(dps.dir));
     assert_int_equal(run_program(NULL, "group", "create", "--dir", dps.dir, "--id", "g", "--certificate",
                                  pki->ca_file, "--hub", "hub1.test", NULL),
@@ -66,15 +76,34 @@ typedef struct job {
 static job jobs[JOBS_MAX];
 static size_t job_count;
 
-static job *add_job(const char *transport, const char *what, kn_prov_code expected)
+static job *new_job(const char *transport, const char *what, kn_prov_code expected)
 {
+    static unsigned count;
     job *j = &jobs[job_count++];
 
     assert_true(job_count <= JOBS_MAX);
     *j = (job){.transport = transport, .what = what, .expected = expected, .result = KN_PROV_RESULT_INIT};
-    (void)snprintf(j->name, sizeof j->name, "%s-%zu", transport, job_count);
+    (void)snprintf(j->name, sizeof j->name, "%s-%u", transport, count++);
+    return j;
+}
+
+static job *add_job(const char *transport, const char *what, kn_prov_code expected)
+{
+    job *j = new_job(transport, what, expected);
+
     fake_pki_device(pki, j->name, &j->certificate, &j->key);
     j->identity = (fake_hsm_settings){.common_name = j->name, .certificate = j->certificate, .key = j->key};
+    return j;
+}
+
+static job *add_symmetric(const char *transport, const char *what, kn_prov_code expected)
+{
+    job *j = new_job(transport, what, expected);
+
+    assert_int_equal(run_program(NULL, "enrollment", "create", "--dir", dps.dir, "--id", j->name, "--symmetric-key", "--primary-key-file",
+                                 key_file, "--hub", "hub.test", NULL),
+                     0);
+    j->identity = (fake_hsm_settings){.registration_name = j->name, .symmetric_key = KEY};
     return j;
 }
 
@@ -90,7 +119,11 @@ static void *run_job(void *arg)
         .id_scope = dps.scope,
         .transport = j->transport,
         .ca_file = dps.ca,
+        .attestation = j->identity.symmetric_key ? "symmetric-key" : "x509",
         .timeout_ms = j->timeout_ms,
+        .proxy = proxy_url ? proxy_url : "",
+        .proxy_user = proxy_url ? "gateway" : NULL,
+        .proxy_password = proxy_url ? "p@ss:w0rd" : NULL,
     };
 
     (void)snprintf(endpoint, sizeof endpoint, "localhost:%d", port);
@@ -130,7 +163,7 @@ static void fault(const char *id, const char *kind, const char *step, const char
 }
 
 /* What the service answers, for one device each. */
-static void test_answers(void **state)
+static void answer_all(job *(*add)(const char *transport, const char *what, kn_prov_code expected))
 {
     static const struct {
         const char *what, *kind, *step, *a, *b, *c, *d;
@@ -151,16 +184,42 @@ static void test_answers(void **state)
         {"dropped at the poll", "drop", "status", NULL, NULL, NULL, NULL, KN_PROV_E_CLOSED, 60000},
     };
 
-    (void)state;
     for (size_t i = 0; kn_prov_transport_name(i); i++) {
-        for (size_t n = 0; n < sizeof rows / sizeof *rows; n++) {
-            job *j = add_job(kn_prov_transport_name(i), rows[n].what, rows[n].expected);
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+            job *j = add(kn_prov_transport_name(i), rows[r].what, rows[r].expected);
 
-            j->timeout_ms = rows[n].timeout_ms;
-            fault(j->name, rows[n].kind, rows[n].step, rows[n].a, rows[n].b, rows[n].c, rows[n].d);
+            j->timeout_ms = rows[r].timeout_ms;
+            fault(j->name, rows[r].kind, rows[r].step, rows[r].a, rows[r].b, rows[r].c, rows[r].d);
         }
     }
     run_jobs();
+    assert_int_equal(clear(NULL), 0);
+}
+
+static void test_answers_straight(void **state)
+{
+    (void)state;
+    answer_all(add_job);
+    answer_all(add_symmetric);
+}
+
+static void test_answers_by_proxies(void **state)
+{
+    test_proxy *proxy = test_proxy_start("gateway", "p@ss:w0rd");
+    char url[64];
+
+    (void)state;
+    for (int socks = 0; socks < 2; socks++) {
+        unsigned before = test_proxy_tunnels(proxy);
+
+        (void)snprintf(url, sizeof url, "%s://127.0.0.1:%d", socks ? "socks5h" : "http", test_proxy_port(proxy));
+        proxy_url = url;
+        answer_all(add_job);
+        answer_all(add_symmetric);
+        proxy_url = NULL;
+        assert_true(test_proxy_tunnels(proxy) >= before + 100);
+    }
+    test_proxy_stop(proxy);
 }
 
 /* What the connection does, before anybody knows the device. */
@@ -213,7 +272,7 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_answers, clear),
+        cmocka_unit_test_teardown(test_answers_straight, clear), cmocka_unit_test_teardown(test_answers_by_proxies, clear),
         cmocka_unit_test_teardown(test_connections, clear),
         cmocka_unit_test_teardown(test_random, clear),
     };

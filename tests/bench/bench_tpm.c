@@ -20,7 +20,7 @@
 #define COUNTED        10 /* signatures whose commands are counted */
 #define IN_A_ROW       5  /* of one contender, until it is the next one's turn */
 #define LEAST          0.97
-#define MARGIN         0.1
+#define MARGIN         0.05
 #define AFTER_RESTART_MS 100
 
 static const bench_tpm_key keys[] = {

@@ -28,7 +28,7 @@ KN_ERR_ROW(TOKEN_GONE, "the token was removed", "insert the token again")
 KN_ERR_ROW(TOKEN_READ_ONLY, "the token is write-protected", "remove the write protection")
 KN_ERR_ROW(TOKEN_FULL, "the token has no room", "delete objects that are not needed")
 KN_ERR_ROW(TOKEN_FAILED, "the token failed", "see the module's own log; restart the token when it persists")
-KN_ERR_ROW(TOKEN_CANNOT, "the token cannot do this", "do it as docs/algorithms.md and docs/tpm-keys.md say, with what the token offers")
+KN_ERR_ROW(TOKEN_CANNOT, "the token cannot do this", "use what it offers: docs/algorithms.md, for a TPM docs/tpm-keys.md")
 KN_ERR_ROW(NO_ATTESTATION, "there is no TPM that attests", "use X.509 or a symmetric key")
 KN_ERR_ROW(MODULE_BROKEN, "the PKCS#11 module broke the standard's rules", "report this to the module's maker")
 KN_ERR_ROW(SESSION_LIMIT, "no session became free in time",

@@ -111,13 +111,17 @@ static void close_identity(kn_hub *hub)
     if (hub->attestation && hub->identity.hsm)
         hub->attestation->close(&hub->identity);
     hub->identity = (prov_identity){.hsm = NULL};
+    hub->session.tls.certificate_pem = hub->session.tls.key_pem = NULL;
 }
 
+/* The identity is closed at first, and after a registration. */
 static kn_prov_code connect_once(kn_hub *hub, prov_error *error)
 {
     int64_t now = prov_now_ms();
-    kn_prov_code code = hub->transport->open(&hub->session, &hub->connection, error);
+    kn_prov_code code = hub->identity.hsm ? KN_PROV_OK : open_identity(hub, error);
 
+    if (code == KN_PROV_OK)
+        code = hub->transport->open(&hub->session, &hub->connection, error);
     hub->renew_at_ms = hub->identity.sign ? now + (int64_t)hub->session.sas_lifetime_s * 800 : INT64_MAX;
     if (code == KN_PROV_OK)
         prov_trace(&hub->session, "connected with the hub %s as %s over %s", hub->session.endpoint.host,
@@ -258,10 +262,6 @@ static bool register_again(kn_hub *hub, kn_prov_code *code, prov_error *error)
                           why.detail);
         return false;
     }
-    if ((failed = open_identity(hub, error))) {
-        *code = failed;
-        return false;
-    }
     (void)tell(hub, KN_HUB_REGISTERED, hub->assigned_hub);
     return true;
 }
@@ -336,8 +336,6 @@ kn_prov_code kn_hub_open(const kn_hub_request *request, kn_hub **ret_hub)
     hub->request = *request;
     start_clock(hub);
     code = check_request(hub, &error);
-    if (code == KN_PROV_OK)
-        code = open_identity(hub, &error);
     if (code == KN_PROV_OK) {
         do
             code = connect_once(hub, &error);

@@ -180,6 +180,13 @@ static const char *registers_over(const device *d)
     return strcmp(d->attestation, "tpm") == 0 && strncmp(d->transport, "mqtt", 4) == 0 ? "https" : d->transport;
 }
 
+/* In a device's own thread, where nothing may be asserted. */
+static void note_failure(device *d, kn_prov_code code, const char *problem, int line)
+{
+    if (!*d->failure)
+        (void)snprintf(d->failure, sizeof d->failure, "line %d: %s: %d, registered %u times: %s", line, d->name, code, d->registered, problem);
+}
+
 /* Sends one message to the hub @hub of @server, which need not be the device's. */
 static kn_prov_code send_one(device *d, const server *at, const char *hub_name, const char *scope, char ret_problem[900])
 {
@@ -195,18 +202,14 @@ static kn_prov_code send_one(device *d, const server *at, const char *hub_name, 
     (void)snprintf(address, sizeof address, "%s:%d", hub_name, port_of(at, d->transport));
     d->registered = 0;
     kn_prov_code code = kn_hub_open(&request, &hub);
-    if (code == KN_PROV_OK)
+    bool opened = code == KN_PROV_OK;
+    if (opened)
         code = kn_hub_send(hub, &telemetry);
     (void)snprintf(ret_problem, 900, "%s", hub ? kn_hub_problem(hub) : "");
+    if (opened && code != KN_PROV_OK && d->registered == 0 && kn_hub_send(hub, &telemetry) != code) /* the hub stays usable */
+        note_failure(d, code, kn_hub_problem(hub), __LINE__);
     kn_hub_close(&hub);
     return code;
-}
-
-/* In a device's own thread, where nothing may be asserted. */
-static void note_failure(device *d, kn_prov_code code, const char *problem, int line)
-{
-    if (!*d->failure)
-        (void)snprintf(d->failure, sizeof d->failure, "line %d: %s: %d, registered %u times: %s", line, d->name, code, d->registered, problem);
 }
 
 static void expect(device *d, const server *at, const char *hub_name, const char *scope, kn_prov_code code, unsigned registered, int line)

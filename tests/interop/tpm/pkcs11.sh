@@ -19,7 +19,7 @@ esac
 build=$(cd "$1" && pwd)
 root=$(cd "$(dirname "$0")/../../.." && pwd)
 fail() { echo "tpm2-pkcs11: $*" >&2; exit 1; }
-for tool in swtpm tpm2_getcap tpm2-abrmd dbus-daemon openssl curl; do
+for tool in swtpm tpm2_getcap tpm2-abrmd dbus-daemon openssl curl nginx; do
   command -v $tool >/dev/null || fail "$tool is missing"
 done
 module=$(ls /usr/lib/*/libtpm2_pkcs11.so.1 2>/dev/null | head -n 1) || true
@@ -188,6 +188,39 @@ CONF
 OPENSSL_CONF=$work/openssl.cnf curl --silent --show-error --cacert web.crt --key ec.pem --cert chain.pem \
   "https://localhost:$(grep '^ACCEPT' web.out | head -1 | sed 's/.*://')/" >page 2>err || { cat err web.out; fail "curl"; }
 grep -F 'device-01' page web.out >/dev/null || { cat page; fail "the server did not see curl's certificate"; }
+
+# nginx: two workers that were forked from the process that read the key
+free() { ! grep -qiE ": [0-9A-F]+:$(printf %04X "$1") [0-9A-F]+:0000 0A " /proc/net/tcp; }
+until nginx_port=$((RANDOM % 12000 + 20000)) && free $nginx_port; do :; done
+cat >nginx.conf <<CONF
+$([ "$(id -u)" != 0 ] || echo "user root;")
+env TPM2_PKCS11_STORE; env TPM2_PKCS11_TCTI; env TPM2_PKCS11_LOG_LEVEL; env TSS2_LOG; env DBUS_SESSION_BUS_ADDRESS;
+daemon off; worker_processes 2; pid nginx.pid; error_log stderr; events { worker_connections 64; }
+http {
+access_log off; keepalive_timeout 0;
+client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5;
+server {
+  listen 127.0.0.1:$nginx_port ssl reuseport;
+  ssl_certificate $work/ec.crt;
+  ssl_certificate_key $work/ec.pem;
+  location / { return 200 "worker \$pid\n"; }
+}
+}
+CONF
+OPENSSL_CONF=$work/openssl.cnf nginx -p "$work" -c nginx.conf -e stderr >nginx.log 2>&1 &
+nginx=$!
+pids+=($nginx)
+until_true curl --silent --cacert ec.crt --resolve "localhost:$nginx_port:127.0.0.1" "https://localhost:$nginx_port/" ||
+  { cat nginx.log; fail "nginx"; }
+for i in 1 2 3 4; do
+  curl --silent --show-error --fail --no-sessionid --cacert ec.crt --resolve "localhost:$nginx_port:127.0.0.1" "https://localhost:$nginx_port/[1-15]" \
+    >"answers$i" 2>"err$i" &
+  many[i]=$!
+done
+for i in 1 2 3 4; do wait "${many[$i]}" || { cat "err$i" nginx.log; fail "a request to nginx"; }; done
+[ "$(cat answers[1-4] | grep -c worker)" = 60 ] || fail "not 60 answers of nginx"
+end $nginx
+echo "ok   a registration and its hub, curl, nginx with two workers"
 
 "$keynym" key delete "$(uri rsa)" >/dev/null
 refused 'no key matches' "$keynym" key show "$(uri rsa)"

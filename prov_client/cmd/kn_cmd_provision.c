@@ -48,12 +48,12 @@ static bool add_error(cJSON *object, const kn_prov_result *result, const char *m
            kn_cmd_json_text(object, "next", row->remedy) && add_service_words(object, result);
 }
 
-/* NULL when memory is out. @message is NULL after success. */
-static cJSON *json_of(const kn_prov_result *result, const char *message)
+/* NULL when memory is out. */
+static cJSON *json_of_failure(const kn_prov_result *result, const char *message)
 {
-    cJSON *object = kn_cmd_registration_json(result);
+    cJSON *object = kn_cmd_registration_json(result, NULL);
 
-    if (object && (!message || add_error(object, result, message)))
+    if (object && add_error(object, result, message))
         return object;
     cJSON_Delete(object);
     return NULL;
@@ -69,7 +69,7 @@ static kn_exit report_failure(const kn_cmd_args *args, const kn_prov_result *res
 
     (void)snprintf(whole, sizeof whole, "%s", *cause ? cause : message);
     if (args->value[KN_OPT_JSON]) {
-        cJSON *json = json_of(result, whole);
+        cJSON *json = json_of_failure(result, whole);
         kn_exit printed = kn_cmd_print_json(json);
 
         cJSON_Delete(json);
@@ -82,7 +82,7 @@ static kn_exit report_failure(const kn_cmd_args *args, const kn_prov_result *res
 
 static kn_exit report_success(const kn_cmd_args *args, const kn_prov_request *request, const kn_prov_result *result)
 {
-    cJSON *json = json_of(result, NULL);
+    cJSON *json = kn_cmd_registration_json(result, request);
     kn_exit status = KN_EXIT_OK;
 
     if (args->value[KN_OPT_OUTPUT])

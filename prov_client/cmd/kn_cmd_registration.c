@@ -74,18 +74,15 @@ static bool add_raw(cJSON *object, const char *name, const char *json)
     return !json || cJSON_AddRawToObject(object, name, json);
 }
 
-cJSON *kn_cmd_registration_json(const kn_prov_result *result)
+/* In one form, however it was written. */
+static bool add_json(cJSON *object, const char *name, const char *json)
 {
-    cJSON *object = cJSON_CreateObject();
+    cJSON *item = json ? cJSON_Parse(json) : NULL;
 
-    if (object && kn_cmd_json_text(object, "status", result->status) &&
-        kn_cmd_json_text(object, "registrationId", result->registration_id) &&
-        kn_cmd_json_text(object, "assignedHub", result->assigned_hub) &&
-        kn_cmd_json_text(object, "deviceId", result->device_id) &&
-        kn_cmd_json_text(object, "substatus", result->substatus) && add_raw(object, "payload", result->payload))
-        return object;
-    cJSON_Delete(object);
-    return NULL;
+    if (!json || (item && cJSON_AddItemToObject(object, name, item)))
+        return true;
+    cJSON_Delete(item);
+    return false;
 }
 
 static bool add_provisioning(cJSON *object, const kn_prov_request *request)
@@ -96,13 +93,28 @@ static bool add_provisioning(cJSON *object, const kn_prov_request *request)
            kn_cmd_json_text(member, "endpoint", request->endpoint ? request->endpoint : KN_PROV_DEFAULT_ENDPOINT) &&
            kn_cmd_json_text(member, "transport", request->transport ? request->transport : KN_PROV_DEFAULT_TRANSPORT) &&
            kn_cmd_json_text(member, "attestation", request->attestation ? request->attestation : KN_PROV_DEFAULT_ATTESTATION) &&
-           add_raw(member, "payload", request->payload);
+           add_json(member, "payload", request->payload);
+}
+
+cJSON *kn_cmd_registration_json(const kn_prov_result *result, const kn_prov_request *request)
+{
+    cJSON *object = cJSON_CreateObject();
+
+    if (object && kn_cmd_json_text(object, "status", result->status) &&
+        kn_cmd_json_text(object, "registrationId", result->registration_id) &&
+        kn_cmd_json_text(object, "assignedHub", result->assigned_hub) &&
+        kn_cmd_json_text(object, "deviceId", result->device_id) &&
+        kn_cmd_json_text(object, "substatus", result->substatus) && add_raw(object, "payload", result->payload) &&
+        (!request || add_provisioning(object, request)))
+        return object;
+    cJSON_Delete(object);
+    return NULL;
 }
 
 kn_exit kn_cmd_registration_write(const char *path, const kn_prov_result *result, const kn_prov_request *request)
 {
-    cJSON *json = kn_cmd_registration_json(result);
-    char *printed = json && add_provisioning(json, request) ? kn_cmd_json_print(json, true) : NULL, *text = NULL;
+    cJSON *json = kn_cmd_registration_json(result, request);
+    char *printed = json ? kn_cmd_json_print(json, true) : NULL, *text = NULL;
     kn_exit status;
 
     if (!printed || asprintf(&text, "%s\n", printed) < 0) {

@@ -4,6 +4,7 @@
  * Spec: docs/man/keynym-provision.1. The file is JSON:
  *   registrationId, assignedHub, deviceId, status, substatus, payload   what the service answered
  *   provisioning {idScope, endpoint, transport, attestation, payload}   how it was asked; payload: what the device sent
+ *                                                                      (its numbers pass through a double)
  */
 #ifndef KN_CMD_REGISTRATION_H
 #define KN_CMD_REGISTRATION_H
@@ -22,8 +23,8 @@ typedef struct kn_cmd_registration {
 kn_exit kn_cmd_registration_read(const char *path, kn_cmd_registration *ret_registration);
 void kn_cmd_registration_clear(kn_cmd_registration *registration);
 
-/* What the service answered; NULL when memory is out. */
-cJSON *kn_cmd_registration_json(const kn_prov_result *result);
+/* What the service answered and, with @request, how it was asked; NULL when memory is out. */
+cJSON *kn_cmd_registration_json(const kn_prov_result *result, const kn_prov_request *request);
 
 /* Makes or replaces the file in one step: after a failure the old one is there. */
 kn_exit kn_cmd_registration_write(const char *path, const kn_prov_result *result, const kn_prov_request *request);

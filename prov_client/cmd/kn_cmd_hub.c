@@ -339,10 +339,10 @@ static kn_exit run_listen(const kn_cmd_args *args)
 
 /* ---- the table ---- */
 
-#define CONNECTION                                                                                           \
-    KN_OPT_REGISTRATION, KN_OPT_HUB, KN_OPT_DEVICE_ID, KN_OPT_ID_SCOPE, KN_OPT_ENDPOINT, KN_OPT_RETRY_STATE, KN_OPT_NO_REPROVISION, KN_OPT_TRANSPORT, KN_OPT_ATTESTATION, KN_OPT_PROXY,   \
-        KN_OPT_PROXY_AUTH, KN_OPT_CA, KN_OPT_KEY, KN_OPT_CERT, KN_OPT_PIN_SOURCE, KN_OPT_MODULE,             \
-        KN_OPT_TPM, KN_OPT_TIMEOUT
+#define CONNECTION                                                                                                                         \
+    KN_OPT_REGISTRATION, KN_OPT_HUB, KN_OPT_DEVICE_ID, KN_OPT_ID_SCOPE, KN_OPT_ENDPOINT, KN_OPT_RETRY_STATE, KN_OPT_NO_REPROVISION,        \
+        KN_OPT_TRANSPORT, KN_OPT_ATTESTATION, KN_OPT_PROXY, KN_OPT_PROXY_AUTH, KN_OPT_CA, KN_OPT_KEY, KN_OPT_CERT, KN_OPT_PIN_SOURCE,     \
+        KN_OPT_MODULE, KN_OPT_TPM, KN_OPT_TIMEOUT
 
 static const kn_opt send_options[] = {CONNECTION,   KN_OPT_CONTENT_TYPE, KN_OPT_PROPERTIES, KN_OPT_JSON,
                                       KN_OPT_QUIET, KN_OPT_VERBOSE,      KN_OPT_COUNT};

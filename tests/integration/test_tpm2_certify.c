@@ -12,23 +12,10 @@
 #include <sys/stat.h>
 
 #define CERTIFY 0x148u
-#define MADE    "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|"
-#define AK      MADE "restricted|sign|noda"
+#define AK      "restricted|sign|noda"
 
 static kn_ctx *ctx;
-static char pin_path[64];
 static const uint8_t nonce[] = {1, 2, 3, 4, 5};
-
-/* A primary key, kept at @handle, made with tpm2-tools. */
-static void make(const char *handle, const char *alg, const char *attributes, const char *auth)
-{
-    char command[700];
-    (void)snprintf(command, sizeof command,
-                   "export TPM2TOOLS_TCTI=swtpm:path=%s/s; cd %s && tpm2_createprimary -Q -C o -G %s -a '%s' %s %s -c k.ctx && "
-                   "tpm2_evictcontrol -Q -C o -c k.ctx %s && tpm2_flushcontext -t && rm k.ctx",
-                   swtpm_dir, swtpm_dir, alg, attributes, *auth ? "-p" : "", auth, handle);
-    assert_int_equal(system(command), 0);
-}
 
 static kn_key *open_key(const char *what, const char *more)
 {
@@ -42,31 +29,21 @@ static kn_key *open_key(const char *what, const char *more)
     return key;
 }
 
-static void write_pin(const char *pin)
-{
-    FILE *file = fopen(pin_path, "w");
-    assert_non_null(file);
-    (void)fputs(pin, file);
-    (void)fclose(file);
-    assert_int_equal(chmod(pin_path, 0600), 0);
-}
-
 static int set_up(void **state)
 {
     char uri[600];
     kn_key *key = NULL;
     (void)state;
     swtpm_set_up();
-    (void)snprintf(pin_path, sizeof pin_path, "%s/pin", swtpm_dir);
-    make("0x81000200", "ecc256:ecdsa-sha256:null", AK, "");
-    make("0x81000201", "rsa2048:rsassa-sha256:null", AK, "");
-    make("0x81000202", "rsa2048:rsapss-sha256:null", AK, "");
-    make("0x81000203", "ecc384:ecdsa-sha384:null", AK, "");
-    make("0x81000204", "ecc256", MADE "sign|noda", "");
-    make("0x81000205", "ecc256", MADE "restricted|decrypt|noda", "");
-    make("0x81000206", "ecc256:ecdsa-sha256:null", MADE "restricted|sign", "right");
-    make("0x81000207", "ecc256", MADE "sign", "right");
-    make("0x81000208", "ecc256", MADE "sign|noda|adminwithpolicy", "");
+    swtpm_make_key("0x81000200", "ecc256:ecdsa-sha256:null", AK, "");
+    swtpm_make_key("0x81000201", "rsa2048:rsassa-sha256:null", AK, "");
+    swtpm_make_key("0x81000202", "rsa2048:rsapss-sha256:null", AK, "");
+    swtpm_make_key("0x81000203", "ecc384:ecdsa-sha384:null", AK, "");
+    swtpm_make_key("0x81000204", "ecc256", "sign|noda", "");
+    swtpm_make_key("0x81000205", "ecc256", "restricted|decrypt|noda", "");
+    swtpm_make_key("0x81000206", "ecc256:ecdsa-sha256:null", "restricted|sign", "right");
+    swtpm_make_key("0x81000207", "ecc256", "sign", "right");
+    swtpm_make_key("0x81000208", "ecc256", "sign|noda|adminwithpolicy", "");
     assert_ok(kn_ctx_new(NULL, &ctx));
     (void)snprintf(uri, sizeof uri, "tpm2:file=%s/key;tcti=%s", swtpm_dir, swtpm_tcti);
     assert_ok(kn_key_generate(ctx, uri, kn_alg_by_name("RSA:2048"), &key));
@@ -176,20 +153,20 @@ static void test_wrong_authorizations(void **state)
     char more[100];
     kn_certification made;
     (void)state;
-    (void)snprintf(more, sizeof more, ";pin-source=%s", pin_path);
+    (void)snprintf(more, sizeof more, ";pin-source=%s", swtpm_pin_path);
     kn_key *key = open_key("handle=0x81000207", more), *by = open_key("handle=0x81000200", "");
-    write_pin("wrong");
+    swtpm_write_pin("wrong");
     assert_error(KN_E_PIN_INCORRECT, kn_key_certify(key, by, nonce, sizeof nonce, &made));
     assert_detail("0x81000207");
     assert_error(KN_E_PIN_INCORRECT, kn_key_certify(key, by, nonce, sizeof nonce, &made)); /* not sent again */
     assert_int_equal(swtpm_tries_spent(), 1);
-    write_pin("right");
+    swtpm_write_pin("right");
     assert_ok(kn_key_certify(key, by, nonce, sizeof nonce, &made));
     kn_key_unref(&by);
     kn_key_unref(&key);
 
     key = open_key("handle=0x81000204", ""), by = open_key("handle=0x81000206", more);
-    write_pin("wrong");
+    swtpm_write_pin("wrong");
     assert_error(KN_E_PIN_INCORRECT, kn_key_certify(key, by, nonce, sizeof nonce, &made));
     assert_detail("0x81000206");
     assert_error(KN_E_PIN_INCORRECT, kn_key_certify(key, by, nonce, sizeof nonce, &made));

@@ -13,20 +13,13 @@
 static kn_ctx *ctx;
 static char uri[400];
 
-static void tools(const char *what)
-{
-    char command[600];
-    (void)snprintf(command, sizeof command, "export TPM2TOOLS_TCTI=swtpm:path=%s/s; cd %s && %s", swtpm_dir, swtpm_dir, what);
-    assert_int_equal(system(command), 0);
-}
-
 static int set_up(void **state)
 {
     (void)state;
     swtpm_set_up();
     (void)snprintf(uri, sizeof uri, "tpm2:tcti=%s", swtpm_tcti);
     assert_int_equal(setenv("KEYNYM_TCTI", swtpm_tcti, 1), 0);
-    tools("mkdir tokens && echo \"directories.tokendir = $PWD/tokens\" >softhsm2.conf"); /* nobody else's tokens */
+    swtpm_tools("mkdir tokens && echo \"directories.tokendir = $PWD/tokens\" >softhsm2.conf"); /* nobody else's tokens */
     char conf[64];
     (void)snprintf(conf, sizeof conf, "%s/softhsm2.conf", swtpm_dir);
     assert_int_equal(setenv("SOFTHSM2_CONF", conf, 1), 0);
@@ -47,7 +40,7 @@ static void test_reads_only(void **state)
 {
     kn_tpm_info info;
     (void)state;
-    tools("tpm2_createek -c 0x81010001 -G rsa && tpm2_flushcontext -t");
+    swtpm_tools("tpm2_createek -c 0x81010001 -G rsa && tpm2_flushcontext -t");
     swtpm_arm(0, 0, 0);
     assert_ok(kn_tpm_inspect(ctx, uri, &info));
     unsigned commands = *swtpm_count;
@@ -64,7 +57,7 @@ static void test_reads_only(void **state)
     }
     swtpm_arm(2, 1, TSS2_TCTI_RC_IO_ERROR);
     assert_ok(kn_tpm_inspect(ctx, uri, &info));
-    tools("tpm2_evictcontrol -Q -C o -c 0x81010001");
+    swtpm_tools("tpm2_evictcontrol -Q -C o -c 0x81010001");
 }
 
 static void test_what_it_says(void **state)
@@ -86,11 +79,11 @@ static void test_what_it_says(void **state)
     assert_false(info.ek.present || info.ek.fits || info.srk.present);
     assert_int_equal(info.ek.handle, 0x81010001);
 
-    tools("tpm2_createprimary -Q -C o -c a.ctx && tpm2_createprimary -Q -C o -c b.ctx && tpm2_changeauth -c o secret");
+    swtpm_tools("tpm2_createprimary -Q -C o -c a.ctx && tpm2_createprimary -Q -C o -c b.ctx && tpm2_changeauth -c o secret");
     assert_ok(kn_tpm_inspect(ctx, uri, &info));
     assert_int_equal(info.slots_free, 1);
     assert_true(info.owner_auth);
-    tools("tpm2_flushcontext -t && tpm2_changeauth -c o -p secret");
+    swtpm_tools("tpm2_flushcontext -t && tpm2_changeauth -c o -p secret");
     assert_ok(kn_tpm_inspect(ctx, "tpm2:", &info)); /* the environment's */
     assert_int_equal(info.slots_free, 3);
 }
@@ -100,7 +93,7 @@ static void test_keys_of_attestation(void **state)
     char other[500];
     kn_tpm_info info;
     (void)state;
-    tools("tpm2_createek -c 0x81010001 -G rsa && tpm2_createprimary -Q -C o -G ecc -c p.ctx && tpm2_evictcontrol -Q -C o -c p.ctx 0x81000001 && "
+    swtpm_tools("tpm2_createek -c 0x81010001 -G rsa && tpm2_createprimary -Q -C o -G ecc -c p.ctx && tpm2_evictcontrol -Q -C o -c p.ctx 0x81000001 && "
           "tpm2_flushcontext -t");
     assert_ok(kn_tpm_inspect(ctx, uri, &info));
     assert_true(info.ek.present && info.ek.fits);
@@ -115,14 +108,14 @@ static void test_keys_of_attestation(void **state)
     assert_ok(kn_tpm_inspect(ctx, other, &info));
     assert_error(KN_E_URI_ATTRIBUTE, kn_tpm_inspect(ctx, "tpm2:nonsense=1", &info));
     assert_error(KN_E_TOKEN_CANNOT, kn_tpm_inspect(ctx, "pkcs11:token=a", &info));
-    tools("tpm2_evictcontrol -Q -C o -c 0x81010001 && tpm2_evictcontrol -Q -C o -c 0x81000001");
+    swtpm_tools("tpm2_evictcontrol -Q -C o -c 0x81010001 && tpm2_evictcontrol -Q -C o -c 0x81000001");
 }
 
 static void test_lockout(void **state)
 {
     kn_tpm_info info;
     (void)state;
-    tools("tpm2_dictionarylockout -s -n 2 -t 1000 -l 1000 && tpm2_createprimary -Q -C o -G ecc -p right -c k.ctx -a "
+    swtpm_tools("tpm2_dictionarylockout -s -n 2 -t 1000 -l 1000 && tpm2_createprimary -Q -C o -G ecc -p right -c k.ctx -a "
           "'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign' && tpm2_evictcontrol -Q -C o -c k.ctx 0x81000009 && tpm2_flushcontext -t");
     for (unsigned spent = 0; spent <= 2; spent++) {
         assert_ok(kn_tpm_inspect(ctx, uri, &info));
@@ -131,9 +124,9 @@ static void test_lockout(void **state)
         assert_int_equal(info.gives_back_s, 1000);
         assert_int_equal(info.in_lockout, spent == 2);
         if (spent < 2)
-            tools("! tpm2_sign -Q -c 0x81000009 -p bad -g sha256 -o sig k.ctx 2>/dev/null");
+            swtpm_tools("! tpm2_sign -Q -c 0x81000009 -p bad -g sha256 -o sig k.ctx 2>/dev/null");
     }
-    tools("tpm2_dictionarylockout --clear-lockout && tpm2_evictcontrol -Q -C o -c 0x81000009");
+    swtpm_tools("tpm2_dictionarylockout --clear-lockout && tpm2_evictcontrol -Q -C o -c 0x81000009");
 }
 
 static void count(const kn_token_info *info, void *arg)

@@ -20,25 +20,12 @@
 #define NO_DA "|noda"
 
 static kn_ctx *ctx;
-static char pin_path[64];
-
-/* A primary key, kept at @handle, made with tpm2-tools. */
-static void make(const char *handle, const char *alg, const char *attributes, const char *auth)
-{
-    char command[700];
-    (void)snprintf(command, sizeof command,
-                   "export TPM2TOOLS_TCTI=swtpm:path=%s/s; cd %s && tpm2_createprimary -Q -C o -G %s -a "
-                   "'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|%s' %s %s -c k.ctx && tpm2_evictcontrol -Q -C o -c k.ctx %s && "
-                   "tpm2_flushcontext -t && rm k.ctx",
-                   swtpm_dir, swtpm_dir, alg, attributes, *auth ? "-p" : "", auth, handle);
-    assert_int_equal(system(command), 0);
-}
 
 static void remove_key(const char *handle)
 {
-    char command[200];
-    (void)snprintf(command, sizeof command, "TPM2TOOLS_TCTI=swtpm:path=%s/s tpm2_evictcontrol -Q -C o -c %s", swtpm_dir, handle);
-    assert_int_equal(system(command), 0);
+    char command[100];
+    (void)snprintf(command, sizeof command, "tpm2_evictcontrol -Q -C o -c %s", handle);
+    swtpm_tools(command);
 }
 
 static kn_err open_key(const char *handle, const char *more, const kn_public *expected, kn_key **ret_key)
@@ -71,26 +58,16 @@ static unsigned signatures_asked(void)
     return n;
 }
 
-static void write_pin(const char *pin)
-{
-    FILE *file = fopen(pin_path, "w");
-    assert_non_null(file);
-    (void)fputs(pin, file);
-    (void)fclose(file);
-    assert_int_equal(chmod(pin_path, 0600), 0);
-}
-
 static int set_up(void **state)
 {
     (void)state;
     swtpm_set_up();
-    (void)snprintf(pin_path, sizeof pin_path, "%s/pin", swtpm_dir);
-    make("0x81000200", "ecc256", "sign" NO_DA, "");
-    make("0x81000201", "rsa2048", "sign" NO_DA, "");
-    make("0x81000202", "ecc384", "sign" NO_DA, "");
-    make("0x81000203", "ecc256", "sign", "right"); /* protected against guessing */
-    make("0x81000204", "ecc256", "restricted|decrypt" NO_DA, "");
-    make("0x81000205", "ecc256:ecdsa-sha256", "sign" NO_DA, "");
+    swtpm_make_key("0x81000200", "ecc256", "sign" NO_DA, "");
+    swtpm_make_key("0x81000201", "rsa2048", "sign" NO_DA, "");
+    swtpm_make_key("0x81000202", "ecc384", "sign" NO_DA, "");
+    swtpm_make_key("0x81000203", "ecc256", "sign", "right"); /* protected against guessing */
+    swtpm_make_key("0x81000204", "ecc256", "restricted|decrypt" NO_DA, "");
+    swtpm_make_key("0x81000205", "ecc256:ecdsa-sha256", "sign" NO_DA, "");
     assert_ok(kn_ctx_new(NULL, &ctx));
     return 0;
 }
@@ -201,8 +178,8 @@ static void test_commands_protected(void **state)
     char more[100];
     kn_key *key = NULL;
     (void)state;
-    (void)snprintf(more, sizeof more, ";pin-source=%s", pin_path);
-    write_pin("right");
+    (void)snprintf(more, sizeof more, ";pin-source=%s", swtpm_pin_path);
+    swtpm_write_pin("right");
     assert_ok(open_key("0x81000203", more, NULL, &key));
     assert_ok(sign(key)); /* the first one after a start is answered by RETRY: libtpms writes down that such keys are in use */
     kn_key_unref(&key);
@@ -241,8 +218,8 @@ static void test_wrong_authorization(void **state)
     char more[100];
     kn_key *key = NULL, *second = NULL;
     (void)state;
-    (void)snprintf(more, sizeof more, ";pin-source=%s", pin_path);
-    write_pin("wrong");
+    (void)snprintf(more, sizeof more, ";pin-source=%s", swtpm_pin_path);
+    swtpm_write_pin("wrong");
     assert_int_equal(swtpm_tries_spent(), 0);
     assert_ok(open_key("0x81000203", more, NULL, &key));
     assert_error(KN_E_PIN_INCORRECT, sign(key));
@@ -255,12 +232,12 @@ static void test_wrong_authorization(void **state)
     kn_key_unref(&second);
     assert_int_equal(signatures_asked(), 0);
     assert_int_equal(swtpm_tries_spent(), 1);
-    write_pin("right");
+    swtpm_write_pin("right");
     assert_ok(sign(key));
-    write_pin("wrong again"); /* the key was proved, the authorization is read anew */
+    swtpm_write_pin("wrong again"); /* the key was proved, the authorization is read anew */
     assert_error(KN_E_PIN_INCORRECT, sign(key));
     assert_int_equal(swtpm_tries_spent(), 2);
-    write_pin("right"); /* but nobody knows before it is sent, and it would be the last of three */
+    swtpm_write_pin("right"); /* but nobody knows before it is sent, and it would be the last of three */
     swtpm_arm(0, 0, 0);
     assert_error(KN_E_PIN_LAST_TRY, sign(key));
     assert_int_equal(signatures_asked(), 0);
@@ -275,13 +252,6 @@ static void test_wrong_authorization(void **state)
     swtpm_check_clean();
 }
 
-static void tools(const char *what)
-{
-    char command[400];
-    (void)snprintf(command, sizeof command, "export TPM2TOOLS_TCTI=swtpm:path=%s/s; cd %s && %s", swtpm_dir, swtpm_dir, what);
-    assert_int_equal(system(command), 0);
-}
-
 /* A TPM that others have driven into lockout: the right authorization does not help, which is told with the seconds until it does. */
 static void test_lockout(void **state)
 {
@@ -290,13 +260,13 @@ static void test_lockout(void **state)
     time_t from = 0;
     kn_err err = {KN_OK};
     (void)state;
-    tools("tpm2_dictionarylockout --clear-lockout && tpm2_dictionarylockout -s -n 3 -t 2 -l 2");
-    (void)snprintf(more, sizeof more, ";pin-source=%s", pin_path);
-    write_pin("right");
+    swtpm_tools("tpm2_dictionarylockout --clear-lockout && tpm2_dictionarylockout -s -n 3 -t 2 -l 2");
+    (void)snprintf(more, sizeof more, ";pin-source=%s", swtpm_pin_path);
+    swtpm_write_pin("right");
     assert_ok(open_key("0x81000203", more, NULL, &proved));
     assert_ok(sign(proved));
     assert_ok(open_key("0x81000203", more, NULL, &fresh));
-    tools("for i in 1 2 3; do ! tpm2_sign -Q -c 0x81000203 -p bad -g sha256 -o sig pin 2>/dev/null; done");
+    swtpm_tools("for i in 1 2 3; do ! tpm2_sign -Q -c 0x81000203 -p bad -g sha256 -o sig pin 2>/dev/null; done");
     assert_int_equal(swtpm_tries_spent(), 3);
     swtpm_arm(0, 0, 0);
     assert_error(KN_E_TPM_LOCKOUT, sign(fresh)); /* which was never taken: it is not even sent */
@@ -313,7 +283,7 @@ static void test_lockout(void **state)
     assert_ok(err);
     kn_key_unref(&proved);
     kn_key_unref(&fresh);
-    tools("tpm2_dictionarylockout --clear-lockout");
+    swtpm_tools("tpm2_dictionarylockout --clear-lockout");
     swtpm_check_clean();
 }
 
@@ -322,7 +292,7 @@ static void test_no_authorization(void **state)
 {
     kn_key *key = NULL;
     (void)state;
-    make("0x81000211", "ecc256", "sign" NO_DA, "right");
+    swtpm_make_key("0x81000211", "ecc256", "sign" NO_DA, "right");
     assert_ok(open_key("0x81000211", "", NULL, &key));
     assert_error(KN_E_NO_PIN, sign(key));
     swtpm_arm(0, 0, 0);
@@ -347,7 +317,7 @@ static void test_wrong_keys(void **state)
     kn_key_unref(&key);
     assert_ok(open_key("0x81000209", "", kn_key_public(ec), &key));
     assert_error(KN_E_NO_KEY, sign(key));
-    make("0x81000209", "ecc256", "sign" NO_DA, "");
+    swtpm_make_key("0x81000209", "ecc256", "sign" NO_DA, "");
     assert_ok(sign(key)); /* the same key: the template's, and its hierarchy's */
     remove_key("0x81000209");
     kn_key_unref(&key);
@@ -492,8 +462,8 @@ static void test_generate_with_authorization(void **state)
     char more[100];
     kn_key *key = NULL;
     (void)state;
-    (void)snprintf(more, sizeof more, ";pin-source=%s", pin_path);
-    write_pin("its own");
+    (void)snprintf(more, sizeof more, ";pin-source=%s", swtpm_pin_path);
+    swtpm_write_pin("its own");
     assert_ok(generate("0x81000222", "EC:P-256", more, &key));
     assert_ok(sign(key));
     kn_key_unref(&key);
@@ -501,7 +471,7 @@ static void test_generate_with_authorization(void **state)
     assert_error(KN_E_NO_PIN, sign(key));
     kn_key_unref(&key);
     remove_key("0x81000222");
-    write_pin("123456789012345678901234567890123");
+    swtpm_write_pin("123456789012345678901234567890123");
     assert_error(KN_E_PIN_SOURCE, generate("0x81000222", "EC:P-256", more, &key));
     assert_error(KN_E_NO_KEY, open_key("0x81000222", "", NULL, &key));
 }
@@ -558,7 +528,7 @@ static void test_custody_and_list(void **state)
     assert_string_equal(custody.id, "81000200");
     assert_ok(sign(key));
     kn_key_unref(&key);
-    make("0x81000210", "ecc256", "sign" NO_DA, "");
+    swtpm_make_key("0x81000210", "ecc256", "sign" NO_DA, "");
     remove_key("0x81000210");
     (void)snprintf(uri, sizeof uri, "tpm2:tcti=%s", swtpm_tcti);
     assert_ok(kn_token_objects(ctx, uri, count_row, &seen));

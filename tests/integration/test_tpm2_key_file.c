@@ -16,23 +16,7 @@
 #include <unistd.h>
 
 static kn_ctx *ctx;
-static char pin_path[64], with_pin[100];
-
-static void tools(const char *commands)
-{
-    char command[900];
-    (void)snprintf(command, sizeof command, "export TPM2TOOLS_TCTI=swtpm:path=%s/s; cd %s && { %s; }", swtpm_dir, swtpm_dir, commands);
-    assert_int_equal(system(command), 0);
-}
-
-static void write_pin(const char *pin)
-{
-    FILE *file = fopen(pin_path, "w");
-    assert_non_null(file);
-    (void)fputs(pin, file);
-    (void)fclose(file);
-    assert_int_equal(chmod(pin_path, 0600), 0);
-}
+static char with_pin[100];
 
 static const char *path_of(const char *name)
 {
@@ -90,8 +74,7 @@ static int set_up(void **state)
     kn_key *key = NULL;
     (void)state;
     swtpm_set_up();
-    (void)snprintf(pin_path, sizeof pin_path, "%s/pin", swtpm_dir);
-    (void)snprintf(with_pin, sizeof with_pin, ";pin-source=%s", pin_path);
+    (void)snprintf(with_pin, sizeof with_pin, ";pin-source=%s", swtpm_pin_path);
     assert_ok(kn_ctx_new(NULL, &ctx));
     assert_ok(generate("plain.pem", "EC:P-256", "", &key));
     kn_key_unref(&key);
@@ -179,17 +162,17 @@ static void test_authorization(void **state)
 {
     kn_key *key = NULL;
     (void)state;
-    write_pin("its own");
+    swtpm_write_pin("its own");
     assert_ok(generate("auth.pem", "EC:P-256", with_pin, &key));
     assert_ok(sign(key));
     kn_key_unref(&key);
     assert_error(KN_E_NO_PIN, use_once("auth.pem", ""));
     assert_detail("auth.pem");
-    write_pin("wrong");
+    swtpm_write_pin("wrong");
     assert_ok(open_key("auth.pem", with_pin, &key));
     assert_error(KN_E_PIN_INCORRECT, sign(key));
     swtpm_check_clean();
-    write_pin("its own");
+    swtpm_write_pin("its own");
     assert_ok(sign(key));
     kn_key_unref(&key);
     assert_int_equal(swtpm_tries_spent(), 0); /* not bound to the lockout */
@@ -198,10 +181,10 @@ static void test_authorization(void **state)
 /* The PIN source of the configuration is for keys that may have an authorization. */
 static void test_configured_source(void **state)
 {
-    kn_config config = {.pin_source = pin_path};
+    kn_config config = {.pin_source = swtpm_pin_path};
     kn_ctx *usual = ctx;
     (void)state;
-    write_pin("its own"); /* of auth.pem */
+    swtpm_write_pin("its own"); /* of auth.pem */
     assert_ok(kn_ctx_new(&config, &ctx));
     assert_ok(use_once("auth.pem", ""));
     assert_ok(use_once("plain.pem", ""));
@@ -215,15 +198,15 @@ static void test_protected(void **state)
     kn_key *key = NULL;
     (void)state;
     (void)snprintf(more, sizeof more, "%s;da=yes", with_pin);
-    write_pin("its own");
+    swtpm_write_pin("its own");
     assert_ok(generate("da.pem", "EC:P-256", more, &key));
     kn_key_unref(&key);
-    write_pin("wrong");
+    swtpm_write_pin("wrong");
     assert_ok(open_key("da.pem", with_pin, &key));
     assert_error(KN_E_PIN_INCORRECT, sign(key));
     assert_error(KN_E_PIN_INCORRECT, sign(key)); /* remembered */
     assert_int_equal(swtpm_tries_spent(), 1);
-    write_pin("its own");
+    swtpm_write_pin("its own");
     assert_ok(sign(key));
     kn_key_unref(&key);
     swtpm_check_clean();
@@ -234,7 +217,7 @@ static void test_persistent_parent(void **state)
 {
     kn_key *key = NULL;
     (void)state;
-    tools("tpm2_createprimary -Q -C o -G ecc -c p.ctx && tpm2_evictcontrol -Q -C o -c p.ctx 0x81000001 && tpm2_flushcontext -t");
+    swtpm_tools("tpm2_createprimary -Q -C o -G ecc -c p.ctx && tpm2_evictcontrol -Q -C o -c p.ctx 0x81000001 && tpm2_flushcontext -t");
     assert_ok(generate("child.pem", "EC:P-256", ";parent=0x81000001", &key));
     assert_ok(sign(key));
     kn_key_unref(&key);
@@ -243,19 +226,19 @@ static void test_persistent_parent(void **state)
     for (unsigned i = 0; i < *swtpm_count; i++)
         assert_int_not_equal(swtpm_codes[i], TPM2_CC_CreatePrimary);
     swtpm_check_clean();
-    tools("tpm2_evictcontrol -Q -C o -c 0x81000001");
+    swtpm_tools("tpm2_evictcontrol -Q -C o -c 0x81000001");
     assert_error(KN_E_TPM_FILE, use_once("child.pem", ""));
     assert_detail("its parent, 0x81000001, is not in the TPM");
-    tools("tpm2_createprimary -Q -C o -G ecc384 -c p.ctx && tpm2_evictcontrol -Q -C o -c p.ctx 0x81000001 && tpm2_flushcontext -t");
+    swtpm_tools("tpm2_createprimary -Q -C o -G ecc384 -c p.ctx && tpm2_evictcontrol -Q -C o -c p.ctx 0x81000001 && tpm2_flushcontext -t");
     assert_error(KN_E_TPM_FILE, use_once("child.pem", ""));
     assert_detail("below another parent");
-    tools("tpm2_evictcontrol -Q -C o -c 0x81000001; tpm2_createprimary -Q -C o -G ecc -p secret -c p.ctx && "
+    swtpm_tools("tpm2_evictcontrol -Q -C o -c 0x81000001; tpm2_createprimary -Q -C o -G ecc -p secret -c p.ctx && "
           "tpm2_evictcontrol -Q -C o -c p.ctx 0x81000001 && tpm2_flushcontext -t");
     assert_error(KN_E_TPM_FILE, use_once("child.pem", ""));
     assert_detail("has an authorization, which is not supported");
     assert_error(KN_E_TPM_AUTH, generate("other.pem", "EC:P-256", ";parent=0x81000001", &key));
     assert_int_equal(access(path_of("other.pem"), F_OK), -1);
-    tools("tpm2_evictcontrol -Q -C o -c 0x81000001");
+    swtpm_tools("tpm2_evictcontrol -Q -C o -c 0x81000001");
     assert_error(KN_E_TPM_FILE, generate("other.pem", "EC:P-256", ";parent=0x81000001", &key));
     swtpm_check_clean();
 }
@@ -364,10 +347,10 @@ static void test_slots(void **state)
     kn_key *key = NULL;
     (void)state;
     assert_ok(open_key("plain.pem", "", &key));
-    tools("tpm2_createprimary -Q -C o -G ecc -c a.ctx && tpm2_createprimary -Q -C o -G ecc -c b.ctx");
+    swtpm_tools("tpm2_createprimary -Q -C o -G ecc -c a.ctx && tpm2_createprimary -Q -C o -G ecc -c b.ctx");
     assert_error(KN_E_TPM_SLOTS, sign(key));
     assert_detail("plain.pem");
-    tools("[ \"$(tpm2_getcap handles-transient | wc -l)\" = 2 ] && tpm2_flushcontext -t");
+    swtpm_tools("[ \"$(tpm2_getcap handles-transient | wc -l)\" = 2 ] && tpm2_flushcontext -t");
     assert_ok(sign(key));
     kn_key_unref(&key);
     swtpm_check_clean();
@@ -391,12 +374,12 @@ static void test_managed(void **state)
         assert_ok(sign(key));
         assert_int_equal(*swtpm_count, 4 + i); /* CreatePrimary, Load, FlushContext of the parent */
     }
-    tools("[ \"$(tpm2_getcap handles-transient | wc -l)\" = 1 ]");
+    swtpm_tools("[ \"$(tpm2_getcap handles-transient | wc -l)\" = 1 ]");
     static const uint32_t lost[] = {TPM2_RC_REFERENCE_H0, TPM2_RC_VALUE | TPM2_RC_H | TPM2_RC_1, TPM2_RC_HANDLE | TPM2_RC_H | TPM2_RC_1};
     for (size_t i = 0; i < COUNT_OF(lost); i++) { /* it was reset, which the manager does not tell */
         swtpm_arm(1, 1, lost[i]);
         assert_ok(sign(key));
-        tools("tpm2_flushcontext -t"); /* of the one that was only said to be lost */
+        swtpm_tools("tpm2_flushcontext -t"); /* of the one that was only said to be lost */
     }
     swtpm_arm(1, 1, TPM2_RC_VALUE | TPM2_RC_P | TPM2_RC_1); /* about the data */
     assert_error(KN_E_TPM_FAILED, sign(key));
@@ -439,7 +422,7 @@ static unsigned transients(void)
 {
     char path[100];
     unsigned n = 0;
-    tools("tpm2_getcap handles-transient | wc -l >count");
+    swtpm_tools("tpm2_getcap handles-transient | wc -l >count");
     (void)snprintf(path, sizeof path, "%s/count", swtpm_dir);
     FILE *file = fopen(path, "r");
     assert_true(file && fscanf(file, "%u", &n) == 1);
@@ -467,13 +450,13 @@ static void test_killed(void **state)
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_true(WIFSIGNALED(status));
         assert_in_range(transients(), 0, 2); /* making a key: its parent, and the key */
-        tools("tpm2_flushcontext -t");
+        swtpm_tools("tpm2_flushcontext -t");
         if (access(path_of("killed.pem"), F_OK) == 0) {
             assert_ok(open_key("killed.pem", "", &key));
             assert_ok(sign(key));
             kn_key_unref(&key);
         }
-        tools("rm -f killed.pem && [ -z \"$(find . -name '*killed*')\" ]");
+        swtpm_tools("rm -f killed.pem && [ -z \"$(find . -name '*killed*')\" ]");
     }
     swtpm_check_clean();
 }
@@ -513,7 +496,7 @@ static void test_another_seed(void **state)
     (void)state;
     assert_ok(open_key("plain.pem", "", &key));
     assert_ok(sign(key));
-    tools("tpm2_clear -c p");
+    swtpm_tools("tpm2_clear -c p");
     assert_error(KN_E_TPM_FILE, sign(key));
     assert_detail("made by another TPM");
     kn_key_unref(&key);

@@ -16,6 +16,7 @@
 
 char swtpm_dir[] = "/tmp/kn-tpm2-XXXXXX";
 char swtpm_tcti[300];
+char swtpm_pin_path[64];
 unsigned *swtpm_count;
 uint32_t *swtpm_codes;
 
@@ -66,6 +67,7 @@ void swtpm_set_up(void)
 {
     (void)setenv("TSS2_LOG", "all+NONE", 1);
     assert_non_null(mkdtemp(swtpm_dir));
+    (void)snprintf(swtpm_pin_path, sizeof swtpm_pin_path, "%s/pin", swtpm_dir);
     (void)snprintf(swtpm_tcti, sizeof swtpm_tcti, "%s:swtpm:path=%s/s", TCTI_SHIM, swtpm_dir);
     find("tcti_shim_count", &swtpm_count);
     find("tcti_shim_codes", &swtpm_codes);
@@ -103,6 +105,32 @@ void swtpm_change(uint32_t code, size_t at)
 size_t swtpm_changed_size(void)
 {
     return *change_size;
+}
+
+void swtpm_tools(const char *commands)
+{
+    char command[900];
+    (void)snprintf(command, sizeof command, "export TPM2TOOLS_TCTI=swtpm:path=%s/s; cd %s && { %s; }", swtpm_dir, swtpm_dir, commands);
+    assert_int_equal(system(command), 0);
+}
+
+void swtpm_make_key(const char *handle, const char *alg, const char *attributes, const char *auth)
+{
+    char commands[700];
+    (void)snprintf(commands, sizeof commands,
+                   "tpm2_createprimary -Q -C o -G %s -a 'fixedtpm|fixedparent|sensitivedataorigin|userwithauth|%s' %s %s -c k.ctx && "
+                   "tpm2_evictcontrol -Q -C o -c k.ctx %s && tpm2_flushcontext -t && rm k.ctx",
+                   alg, attributes, *auth ? "-p" : "", auth, handle);
+    swtpm_tools(commands);
+}
+
+void swtpm_write_pin(const char *pin)
+{
+    FILE *file = fopen(swtpm_pin_path, "w");
+    assert_non_null(file);
+    (void)fputs(pin, file);
+    (void)fclose(file);
+    assert_int_equal(chmod(swtpm_pin_path, 0600), 0);
 }
 
 static kn_err count_handles(tpm2_conn *conn, void *arg)

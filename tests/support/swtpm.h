@@ -27,6 +27,14 @@ size_t swtpm_changed_size(void); /* of the last such answer */
 /* Wrong authorizations that the TPM remembers: its lockout counter. */
 unsigned swtpm_tries_spent(void);
 
+/* In the TPM's directory, with tpm2-tools for it; ends the test when a command fails. */
+void swtpm_tools(const char *commands);
+/* A primary key of the owner hierarchy, kept at @handle; @attributes besides those of a key that the TPM has made; @auth "": none. */
+void swtpm_make_key(const char *handle, const char *alg, const char *attributes, const char *auth);
+
+extern char swtpm_pin_path[64];
+void swtpm_write_pin(const char *pin); /* into that file */
+
 /* No object and no session is left in the TPM. */
 void swtpm_check_clean(void);
 

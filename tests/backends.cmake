@@ -49,3 +49,5 @@ foreach(name tpm2_attest tpm2_certify tpm2_decrypt tpm2_inspect tpm2_key tpm2_ke
   target_include_directories(test_${name} SYSTEM PRIVATE ${TSS2_INCLUDE_DIRS})
   add_dependencies(test_${name} kn_test_tcti)
 endforeach()
+target_compile_definitions(test_tpm2_inspect PRIVATE TEST_EMPTY_MODULE="$<TARGET_FILE:kn_test_empty>")
+add_dependencies(test_tpm2_inspect kn_test_empty)

@@ -15,15 +15,12 @@ static char uri[400];
 
 static int set_up(void **state)
 {
+    const kn_config config = {.module_path = TEST_EMPTY_MODULE}; /* and none of the machine's tokens */
     (void)state;
     swtpm_set_up();
     (void)snprintf(uri, sizeof uri, "tpm2:tcti=%s", swtpm_tcti);
     assert_int_equal(setenv("KEYNYM_TCTI", swtpm_tcti, 1), 0);
-    swtpm_tools("mkdir tokens && echo \"directories.tokendir = $PWD/tokens\" >softhsm2.conf"); /* nobody else's tokens */
-    char conf[64];
-    (void)snprintf(conf, sizeof conf, "%s/softhsm2.conf", swtpm_dir);
-    assert_int_equal(setenv("SOFTHSM2_CONF", conf, 1), 0);
-    assert_ok(kn_ctx_new(NULL, &ctx));
+    assert_ok(kn_ctx_new(&config, &ctx));
     return 0;
 }
 

@@ -1,5 +1,7 @@
 # For the tests of the whole. To be sourced by a script that was called with ROOT BUILD.
-set -euo pipefail
+set -Eeuo pipefail
+# a command that ends the test without a word; -e is off in a $(...)
+trap 'code=$?; [[ $- != *e* ]] || echo "FAILED: ${BASH_SOURCE[0]}, line $LINENO: exit status $code" >&2' ERR
 root=$1 build=$2
 unset OPENSSL_CONF OPENSSL_MODULES SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE SOFTHSM2_CONF KEYNYM_CONF KEYNYM_LOG
 export LC_ALL=C.UTF-8
@@ -30,6 +32,7 @@ wait_until() {
 start_dps() { # DIR [option...]: sets server, port, scope
   local dir=$1
   shift
+  rm -f "$work/dps.json" # what an earlier one printed
   "$dps" serve --dir "$dir" --mqtt-port 0 --retry-after 1 "$@" >"$work/dps.json" 2>"$work/dps.log" &
   server=$!
   wait_until 20 test -s "$work/dps.json" || { cat "$work/dps.log"; fail "keynym-dps did not start"; }

@@ -13,6 +13,7 @@ refused() { # STATUS PATTERN ARGUMENT...
 }
 of() { "$build/tests/whole_json" "$1" <"$work/hub.json"; }
 start() { # OPTION...
+  rm -f "$work/dps.json" # what an earlier one printed
   "$dps" serve --dir "$work/dps" --retry-after 1 "$@" >"$work/dps.json" 2>>"$work/dps.log" &
   server=$!
   wait_until 20 test -s "$work/dps.json" || { cat "$work/dps.log"; fail "keynym-dps did not start"; }

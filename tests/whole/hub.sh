@@ -11,18 +11,8 @@ refused() { # STATUS PATTERN ARGUMENT...
   has "$pattern"
 }
 
-"$root/softhsm_config/new-token.sh" "$work/token" hub >/dev/null
-export SOFTHSM2_CONF=$work/token/softhsm2.conf
-"$root/softhsm_config/new-pki.sh" "$work/pki" >/dev/null 2>&1
-uri="pkcs11:token=hub;object=device-01?pin-source=$work/token/pin"
-keynym key generate "$uri"
-keynym alias create --output "$work/alias.pem" "$uri"
-openssl req -new -provider-path "$build/provider" -provider keynym -provider default -key "$work/alias.pem" \
-  -subj /CN=device-01 -out "$work/device.csr"
-"$root/softhsm_config/new-pki.sh" "$work/pki" "$work/device.csr" "$work/chain.pem" >/dev/null 2>&1
-"$dps" group create --dir "$work/dps" --id g --certificate "$work/pki/intermediate.pem" --hub localhost >/dev/null
+new_device hub
 start_dps "$work/dps"
-identity=(--ca "$work/dps/ca.pem" --key "$work/alias.pem" --cert "$work/chain.pem")
 keynym provision --endpoint "localhost:$port" --id-scope "$scope" "${identity[@]}" --output "$work/hub.json"
 at=(--registration "$work/hub.json" --hub "localhost:$port")
 

@@ -2,14 +2,6 @@
 # --json on every command there is: one JSON document after success, nothing after a failure (or the report that keynym(1)
 # promises), and an exit status that is not 0. The commands are those of the help; one that is not here fails. json.sh ROOT BUILD
 . "$(dirname "$0")/lib.sh"
-tpm=""
-finish() {
-  local status=$?
-  for pid in $tpm $server; do { kill "$pid" && wait "$pid"; } 2>/dev/null || true; done
-  rm -rf -- "$work"
-  exit $status
-}
-trap finish EXIT
 
 children() { "$keynym" "$@" --help | sed -n '/^Commands/,/^$/p' | awk 'NR > 1 && NF && $1 != "help" { print $1 }'; }
 leaves() {
@@ -54,16 +46,13 @@ reports() { run "$@"; [ $status != 0 ] || fail "status 0: $what"; one_document; 
 
 # ---- a token, a TPM, a public-key infrastructure, a service ----
 "$root/softhsm_config/new-pki.sh" "$work/pki" >/dev/null 2>&1
-mkdir "$work/token" "$work/tpm" "$work/token/tokens"
+mkdir "$work/token" "$work/token/tokens"
 printf 'directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n' "$work/token/tokens" \
   >"$work/token/softhsm2.conf"
 export SOFTHSM2_CONF=$work/token/softhsm2.conf
 (umask 077; for name in pin so-pin; do head -c 8 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$work/token/$name"; done)
 pin=(--pin-source "$work/token/pin")
-swtpm socket --tpm2 --tpmstate "dir=$work/tpm" --server "type=unixio,path=$work/tpm/s" --ctrl "type=unixio,path=$work/tpm/s.ctrl" \
-  --flags not-need-init,startup-clear >"$work/tpm/log" 2>&1 &
-tpm=$!
-wait_until 20 test -S "$work/tpm/s" || fail "swtpm did not start"
+start_tpm "$work/tpm"
 
 # ---- token, key, alias, cert ----
 bad 1 token init -- "${pin[@]}" --so-pin-source "$work/nothing" pkcs11:token=json

@@ -22,20 +22,10 @@ start() { # OPTION...
   scope=$("$build/tests/whole_json" idScope <"$work/dps.json")
 }
 
-"$root/softhsm_config/new-token.sh" "$work/token" again >/dev/null
-export SOFTHSM2_CONF=$work/token/softhsm2.conf
-"$root/softhsm_config/new-pki.sh" "$work/pki" >/dev/null 2>&1
-uri="pkcs11:token=again;object=device-01?pin-source=$work/token/pin"
-keynym key generate "$uri"
-keynym alias create --output "$work/alias.pem" "$uri"
-openssl req -new -provider-path "$build/provider" -provider keynym -provider default -key "$work/alias.pem" \
-  -subj /CN=device-01 -out "$work/device.csr"
-"$root/softhsm_config/new-pki.sh" "$work/pki" "$work/device.csr" "$work/chain.pem" >/dev/null 2>&1
-"$dps" group create --dir "$work/dps" --id g --certificate "$work/pki/intermediate.pem" --hub localhost >/dev/null
+new_device again
 start --mqtt-port 0 --https-port 0
 "$dps" connection-string --dir "$work/dps" --host "localhost:$https" --out "$work/connection" >/dev/null
 forget() { "$keynym" enroll forget --connection "$work/connection" --ca "$work/dps/ca.pem" device-01 >/dev/null; }
-identity=(--ca "$work/dps/ca.pem" --key "$work/alias.pem" --cert "$work/chain.pem")
 at=(--registration "$work/hub.json" --hub "localhost:$mqtt" "${identity[@]}")
 echo '{"up":true}' >"$work/message"
 

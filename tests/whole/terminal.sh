@@ -2,19 +2,9 @@
 # What keynym shows on a terminal: a line that tells what long work is at and goes away, colours in their places; and nothing of that
 # anywhere else. terminal.sh ROOT BUILD
 . "$(dirname "$0")/lib.sh" "$1" "$2"
-swtpm_pid="" slow=""
-finish() {
-  local status=$?
-  for pid in $slow $server $swtpm_pid; do { kill "$pid" && wait "$pid"; } 2>/dev/null || true; done
-  rm -rf -- "$work"
-  exit $status
-}
-trap finish EXIT
-swtpm socket --tpm2 --tpmstate "dir=$work" --server "type=unixio,path=$work/s" --ctrl "type=unixio,path=$work/s.ctrl" \
-  --flags not-need-init,startup-clear >"$work/swtpm.log" 2>&1 &
-swtpm_pid=$!
-wait_until 20 test -S "$work/s" || fail "swtpm did not start"
-export KEYNYM_TCTI=swtpm:path=$work/s KEYNYM_CONF=$work/none.cnf
+start_tpm "$work/tpm"
+use_tpm "$work/tpm"
+export KEYNYM_CONF=$work/none.cnf
 : >"$work/none.cnf"
 unset NO_COLOR
 export TERM=xterm
@@ -85,12 +75,12 @@ visible | sed "s/$esc\[[0-9]*m//g" | grep -q '^keynym: provisioning failed: ' ||
 grep -qF "$esc[31mkeynym: provisioning failed:$esc[0m" "$work/tty" || { shown; fail "the error's colour"; }
 for signal in INT TERM; do
   "$build/tests/whole_pty" 100 "${register[@]}" >"$work/tty" </dev/null &
-  slow=$!
+  background=$!
   wait_until 20 grep -q 'assigning' "$work/tty" || { shown; fail "it does not get so far"; }
-  kill -$signal $slow
+  kill -$signal $background
   status=0
-  wait $slow || status=$?
-  slow=""
+  wait $background || status=$?
+  background=""
   [ $status = $((128 + $(kill -l $signal))) ] || { shown; fail "SIG$signal: exit status $status"; }
   visible | sed "s/$esc\[[0-9]*m//g" | grep -q 'cancelled\|stopped\|ended' || { shown; fail "SIG$signal: the line is left"; }
 done

@@ -2,29 +2,6 @@
 # TPM attestation, from the TPM to the hub: swtpm, keynym, keynym-dps. tpm.sh ROOT BUILD
 . "$(dirname "$0")/lib.sh" "$1" "$2"
 
-tpms=()
-finish() {
-  local status=$?
-  for pid in "${tpms[@]}" $server; do
-    kill "$pid" 2>/dev/null || true
-    wait "$pid" 2>/dev/null || true
-  done
-  rm -rf -- "$work"
-  exit $status
-}
-trap finish EXIT
-
-# start_tpm NAME: sets tpm to the pid
-start_tpm() {
-  mkdir -p "$work/$1"
-  swtpm socket --tpm2 --tpmstate "dir=$work/$1" --server "type=unixio,path=$work/$1/s" --ctrl "type=unixio,path=$work/$1/s.ctrl" \
-    --flags not-need-init,startup-clear >"$work/$1/log" 2>&1 &
-  tpm=$!
-  tpms+=($tpm)
-  wait_until 20 test -S "$work/$1/s" || fail "swtpm did not start"
-}
-use() { export KEYNYM_TCTI=swtpm:path=$work/$1/s TPM2TOOLS_TCTI=swtpm:path=$work/$1/s; }
-
 # refused WORDS COMMAND...: fails, and says so
 refused() {
   local words=$1
@@ -49,9 +26,9 @@ tpm_is_clean() {
   [ -z "$(tpm2_getcap handles-transient)$(tpm2_getcap handles-loaded-session)" ] || fail "something is left in the TPM: $1"
 }
 
-start_tpm one
-start_tpm two
-use one
+start_tpm "$work/one"
+start_tpm "$work/two"
+use_tpm "$work/one"
 "$keynym" tpm show --json >"$work/one.json"
 id=$(member "$work/one.json" registrationId)
 member "$work/one.json" endorsementKey | tr -d '\n' >"$work/one.ek"
@@ -105,7 +82,7 @@ refused 'transport "mqtt-ws" cannot carry attestation "tpm"' provision mqtt-ws
 echo "ok   MQTT is refused"
 
 # Another TPM: not the enrollment's endorsement key.
-use two
+use_tpm "$work/two"
 refused "401" provision https --registration-id "$id"
 refused "SASL TPM was refused" provision amqp --registration-id "$id"
 [ "$(tpm2_getcap handles-persistent | grep -c 0x81000100)" = 0 ] || fail "another TPM got a key"
@@ -124,8 +101,8 @@ echo "ok   something else at the handle of the storage root key"
 
 # Authorizations of the hierarchies.
 (umask 077 && printf 'owner-secret\n' >"$work/owner" && printf 'endorse-secret' >"$work/endorsement" && printf 'wrong' >"$work/wrong")
-start_tpm three
-use three
+start_tpm "$work/three"
+use_tpm "$work/three"
 tpm2_changeauth -c owner owner-secret
 tpm2_changeauth -c endorsement endorse-secret
 refused "the TPM refuses the authorization" "$keynym" tpm show
@@ -144,7 +121,7 @@ refused "the PIN source cannot be used" provision https --registration-id three 
 echo "ok   hierarchies with authorizations"
 
 # An identity key that somebody removed.
-use one
+use_tpm "$work/one"
 tpm2_evictcontrol -Q -C o -c 0x81000100
 refused "the TPM has no identity key yet" hub_send https "$https" none
 provision https || fail "not registered again"
@@ -152,10 +129,11 @@ provision https || fail "not registered again"
 # The TPM goes away and comes back; one that is not there.
 kill "${tpms[0]}"
 wait "${tpms[0]}" 2>/dev/null || true
+unset "tpms[0]"
 refused "no TPM answers" "$keynym" tpm show
 refused "no TPM answers" hub_send https "$https" gone
 rm -f "$work/one/s" "$work/one/s.ctrl"
-start_tpm one
+start_tpm "$work/one"
 hub_send https "$https" back || fail "the identity key is not there after the TPM came back"
 refused "no TPM answers" env KEYNYM_TCTI=device:/dev/null/none "$keynym" tpm show
 refused "the key URI has an attribute that is not known" "$keynym" tpm show --tpm tpm2:handle=1

@@ -2,23 +2,9 @@
 # Native keys of a TPM, from the command to TLS: swtpm, keynym, openssl with the provider. tpm_keys.sh ROOT BUILD
 . "$(dirname "$0")/lib.sh" "$1" "$2"
 
-swtpm_pid=""
-finish() {
-  local status=$?
-  for pid in $server $swtpm_pid; do
-    kill "$pid" 2>/dev/null || true
-    wait "$pid" 2>/dev/null || true
-  done
-  rm -rf -- "$work"
-  exit $status
-}
-trap finish EXIT
-
-swtpm socket --tpm2 --tpmstate "dir=$work" --server "type=unixio,path=$work/s" --ctrl "type=unixio,path=$work/s.ctrl" \
-  --flags not-need-init,startup-clear >"$work/swtpm.log" 2>&1 &
-swtpm_pid=$!
-wait_until 20 test -S "$work/s" || fail "swtpm did not start"
-export KEYNYM_TCTI=swtpm:path=$work/s TPM2TOOLS_TCTI=swtpm:path=$work/s TSS2_LOG=all+NONE
+start_tpm "$work/tpm"
+use_tpm "$work/tpm"
+export TSS2_LOG=all+NONE
 provider=(-provider-path "$build/provider" -provider keynym -provider default)
 
 # refused WORDS COMMAND...: fails, and says so

@@ -52,7 +52,7 @@ KN_ERR_ROW(NO_KEY, "no key matches", "correct the URI; keynym key list shows wha
 KN_ERR_ROW(AMBIGUOUS, "more than one object matches", "add id= to the URI")
 KN_ERR_ROW(NO_PUBLIC, "the token has no public key for this private key",
            "store the public key or the certificate on the token, or use an alias that carries the public key")
-KN_ERR_ROW(NO_CERTIFICATE, "no certificate matches", "store it: keynym cert import --key URI FILE")
+KN_ERR_ROW(NO_CERTIFICATE, "no certificate matches", "name its file; a token can keep it: keynym cert import --key URI FILE")
 KN_ERR_ROW(CERTIFICATE, "the certificate cannot be used", "have a certificate issued as docs/configuration.md says")
 KN_ERR_ROW(KEY_CHANGED, "another key stands where the alias points to", "make a new alias, or restore the key")
 KN_ERR_ROW(KEY_TYPE, "the type of this key is not supported", "use EC on P-256, P-384 or P-521, RSA of 2048, 3072 or 4096 bits, Ed25519, Ed448, X25519 or X448")

@@ -90,7 +90,7 @@ static kn_err public_find(void *state, const char *uri, kn_public *ret_public)
 static kn_err cert_read_chain(void *state, const char *uri, kn_certs *ret_certs)
 {
     (void)state, (void)uri, (void)ret_certs;
-    return kn_fail(KN_E_NO_CERTIFICATE, "a TPM keeps no certificates here: name a file");
+    return kn_fail(KN_E_NO_CERTIFICATE, "a TPM keeps no certificates here");
 }
 
 static kn_err cert_write_chain(void *state, const char *uri, const kn_certs *certs)

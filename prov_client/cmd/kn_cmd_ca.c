@@ -93,7 +93,7 @@ static kn_exit read_issuers(const kn_cmd_args *args, kn_cmd_chain *ret_chain)
     if (status == KN_EXIT_OK)
         status = kn_cmd_read_text(path, CHAIN_FILE_MAX, &text);
     if (status == KN_EXIT_OK && !kn_cmd_chain_parse(text, ret_chain))
-        status = kn_cmd_fail(KN_EXIT_USAGE, path, "name the PEM file of the authority's certificate", "holds no certificate");
+        status = kn_cmd_fail(KN_EXIT_USAGE, path, "name the PEM file of the authority's certificate", "it is not whole certificates in PEM");
     free(text);
     return status;
 }
@@ -303,7 +303,7 @@ static kn_exit run_show(const kn_cmd_args *args)
         return kn_cmd_fail_usage(args->path, "one PEM file is needed");
     status = kn_cmd_read_text(args->operands[0], CHAIN_FILE_MAX, &text);
     if (status == KN_EXIT_OK && !kn_cmd_chain_parse(text, &chain))
-        status = kn_cmd_fail(KN_EXIT_USAGE, args->operands[0], "name a PEM file with certificates", "holds no certificate");
+        status = kn_cmd_fail(KN_EXIT_USAGE, args->operands[0], "name a PEM file with certificates", "it is not 1 to %d whole certificates in PEM", KN_CMD_CHAIN_MAX);
     if (status == KN_EXIT_OK && args->value[KN_OPT_JSON]) {
         json = kn_cmd_chain_json(&chain);
         status = kn_cmd_print_json(json);

@@ -11,28 +11,22 @@
 
 #define CHAIN_FILE_MAX (256 * 1024) /* bytes of a PEM file with a chain */
 
-static kn_err chain_of(const char *text, const char *path, kn_certs *certs)
+/* All of them or none: a damaged one behind a good one is an error. */
+static kn_exit chain_of(const char *text, const char *path, kn_certs *certs)
 {
+    kn_cmd_chain chain;
     kn_err err = kn_success();
-    BIO *in = BIO_new_mem_buf(text, -1);
-    if (!in)
-        return kn_fail(KN_E_NO_MEMORY, "%s", path);
-    while (!kn_failed(err)) {
-        char *label = NULL, *header = NULL;
+    if (!kn_cmd_chain_parse(text, &chain))
+        return kn_cmd_fail(KN_EXIT_USAGE, path, "name a PEM file with the device's certificate first, its issuers behind it",
+                           "it is not 1 to %d whole certificates in PEM", KN_CMD_CHAIN_MAX);
+    for (size_t i = 0; i < chain.count && !kn_failed(err); i++) {
         unsigned char *der = NULL;
-        long length = 0;
-        if (!PEM_read_bio(in, &label, &header, &der, &length))
-            break;
-        if (!strcmp(label, PEM_STRING_X509))
-            err = kn_certs_add(certs, der, (size_t)length);
-        OPENSSL_free(label);
-        OPENSSL_free(header);
+        int length = i2d_X509(chain.cert[i], &der);
+        err = length > 0 ? kn_certs_add(certs, der, (size_t)length) : kn_fail(KN_E_NO_MEMORY, "a certificate");
         OPENSSL_free(der);
     }
-    BIO_free(in);
-    if (!kn_failed(err) && certs->count == 0)
-        err = kn_fail(KN_E_NO_CERTIFICATE, "%s has no PEM certificate", path);
-    return err;
+    kn_cmd_chain_free(&chain);
+    return kn_failed(err) ? kn_cmd_fail_backend(path, err) : KN_EXIT_OK;
 }
 
 static char *pem_of(X509 *cert)
@@ -96,11 +90,11 @@ static kn_exit run_import(const kn_cmd_args *args)
     if (status == KN_EXIT_OK)
         status = kn_cmd_read_text(args->operands[0], CHAIN_FILE_MAX, &text);
     if (status == KN_EXIT_OK)
+        status = chain_of(text, args->operands[0], &certs);
+    if (status == KN_EXIT_OK)
         status = kn_cmd_context(args, &ctx);
     if (status == KN_EXIT_OK) {
-        kn_err err = chain_of(text, args->operands[0], &certs);
-        if (!kn_failed(err))
-            err = kn_cert_write_chain(ctx, args->value[KN_OPT_KEY], &certs);
+        kn_err err = kn_cert_write_chain(ctx, args->value[KN_OPT_KEY], &certs);
         if (kn_failed(err))
             status = kn_cmd_fail_backend(args->path, err);
         else if (args->value[KN_OPT_JSON])

@@ -12,12 +12,13 @@
 bool kn_cmd_chain_parse(const char *pem, kn_cmd_chain *ret_chain)
 {
     kn_cmd_chain chain = {.count = 0};
-    X509 *cert;
+    X509 *cert = NULL;
     ERR_clear_error();
     BIO *in = BIO_new_mem_buf(pem, -1);
-    while (in && chain.count < KN_CMD_CHAIN_MAX && (cert = PEM_read_bio_X509(in, NULL, NULL, NULL)))
+    while (in && (cert = PEM_read_bio_X509(in, NULL, NULL, NULL)) && chain.count < KN_CMD_CHAIN_MAX)
         chain.cert[chain.count++] = cert;
-    bool whole = chain.count && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    bool whole = !cert && chain.count && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    X509_free(cert); /* one too many */
     ERR_clear_error();
     BIO_free(in);
     if (whole)

@@ -94,6 +94,9 @@ refused "malformed alias PEM in openssl" "keynym|malformed" openssl pkey -provid
 refused "no alias file" "nowhere.pem|No such file" "$keynym" key show "$work/nowhere.pem"
 
 # certificates
+refused "certificate file without one" "device-01.csr|whole certificates in PEM|next" "$keynym" cert import --key "$(uri device-01)" "$work/device-01.csr"
+awk '/BEGIN/ { n++ } n == 2 && /^MI/ { sub("MI", "!!") } { print }' "$work/device-01.chain.pem" >"$work/half.pem"
+refused "chain damaged behind its first" "half.pem|whole certificates in PEM" "$keynym" cert import --key "$(uri device-01)" "$work/half.pem"
 refused "chain of another key stored" "does not match" "$keynym" cert import --key "$(uri device-02)" "$work/device-01.chain.pem"
 prov "chain that does not match the key" "does not match|next" --key "$(uri device-02)" --cert "$work/device-01.chain.pem"
 prov "no certificate" "no certificate matches|cert import" --key "$(uri device-02)"

@@ -9,6 +9,7 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 build=$1 token=$2 work=$3
+. "$here/../support/end.sh"
 export LC_ALL=C.UTF-8
 unset OPENSSL_CONF OPENSSL_MODULES SOFTHSM2_CONF KEYNYM_CONF
 keynym=$build/prov_client/keynym
@@ -39,8 +40,7 @@ try() { # OPERATION COMMAND...: yes or no
 }
 cleanup() {
   stop 2>/dev/null
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done
-  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null; done
+  end "${pids[@]}"
 }
 
 mkdir -p "$work"

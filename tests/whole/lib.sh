@@ -3,6 +3,7 @@ set -Eeuo pipefail
 # a command that ends the test without a word; -e is off in a $(...)
 trap 'code=$?; [[ $- != *e* ]] || echo "FAILED: ${BASH_SOURCE[0]}, line $LINENO: exit status $code" >&2' ERR
 root=$1 build=$2
+. "$root/tests/support/end.sh"
 unset OPENSSL_CONF OPENSSL_MODULES SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE SOFTHSM2_CONF KEYNYM_CONF KEYNYM_LOG
 export LC_ALL=C.UTF-8
 export KEYNYM=$build/prov_client/keynym
@@ -10,8 +11,8 @@ keynym=$KEYNYM dps=$build/dps_emulator/keynym-dps
 work=$(mktemp -d "${TMPDIR:-/tmp}/keynym-whole.XXXXXX")
 server="" tpms=() background=""
 cleanup() {
-  local status=$? pid
-  for pid in $background $server "${tpms[@]}"; do { kill "$pid" && wait "$pid"; } 2>/dev/null || true; done
+  local status=$?
+  end "${tpms[@]}" $server $background
   rm -rf -- "$work"
   exit $status
 }

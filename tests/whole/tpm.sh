@@ -127,8 +127,7 @@ refused "the TPM has no identity key yet" hub_send https "$https" none
 provision https || fail "not registered again"
 
 # The TPM goes away and comes back; one that is not there.
-kill "${tpms[0]}"
-wait "${tpms[0]}" 2>/dev/null || true
+end "${tpms[0]}"
 unset "tpms[0]"
 refused "no TPM answers" "$keynym" tpm show
 refused "no TPM answers" hub_send https "$https" gone

@@ -16,6 +16,7 @@ case ${1:-} in
 "") usage >&2; exit 2 ;;
 esac
 build=$(cd "$1" && pwd)
+. "$(dirname "$0")/../../support/end.sh"
 for tool in swtpm tpm2_evictcontrol tpm2-abrmd dbus-daemon openssl; do
   command -v $tool >/dev/null || { echo "tpm key files: $tool is missing" >&2; exit 1; }
 done
@@ -23,7 +24,7 @@ unset OPENSSL_CONF OPENSSL_MODULES SSL_CERT_FILE SSL_CERT_DIR KEYNYM_CONF
 work=$(mktemp -d)
 swtpm_pid="" bus_pid="" manager_pid="" server_pid=""
 cleanup() {
-  for pid in $server_pid $manager_pid $bus_pid $swtpm_pid; do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
+  end $swtpm_pid $bus_pid $manager_pid $server_pid
   rm -rf "$work"
 }
 trap cleanup EXIT
@@ -103,13 +104,11 @@ connects() {
     { cat client.out server.out; fail "a connection $1"; }
 }
 connects "before the reset"
-kill $swtpm_pid
-wait $swtpm_pid || true
+end $swtpm_pid
 rm -f s
 start_tpm
 connects "after the reset"
 connects "after that"
-kill $server_pid
-wait $server_pid || true
+end $server_pid
 server_pid=""
 echo "tpm key files: all good"

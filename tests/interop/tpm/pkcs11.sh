@@ -26,16 +26,15 @@ module=$(ls /usr/lib/*/libtpm2_pkcs11.so.1 2>/dev/null | head -n 1) || true
 [ -n "$module" ] || fail "libtpm2-pkcs11-1 is not installed"
 unset OPENSSL_CONF OPENSSL_MODULES SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE KEYNYM_CONF
 export LC_ALL=C.UTF-8
+. "$root/tests/support/end.sh"
 work=$(mktemp -d)
 pids=()
 cleanup() {
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+  end "${pids[@]}"
   rm -rf "$work"
 }
 trap cleanup EXIT
 cd "$work"
-end() { kill "$1"; wait "$1" 2>/dev/null || true; }
 until_true() { for _ in $(seq 400); do "$@" >/dev/null 2>&1 && return 0; sleep 0.05; done; return 1; }
 
 mkdir state store

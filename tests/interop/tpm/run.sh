@@ -23,7 +23,7 @@ done
 unset OPENSSL_CONF OPENSSL_MODULES SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE HTTPS_PROXY https_proxy
 work=$(mktemp -d)
 pids=()
-cleanup() { for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done; rm -rf "$work"; }
+cleanup() { end "${pids[@]}"; rm -rf "$work"; }
 trap cleanup EXIT
 cd "$work"
 fail() { echo "tpm: $*" >&2; [ ! -s dps.log ] || tail -n 20 dps.log >&2; exit 1; }

@@ -16,6 +16,7 @@ case ${1:-} in
 --help | -h) usage; exit 0 ;;
 "") usage >&2; exit 2 ;;
 esac
+. "$(dirname "$0")/../../support/end.sh"
 dps=$(cd "$1" && pwd)/dps_emulator/keynym-dps
 for tool in swtpm tpm2_import curl python3; do
   command -v $tool >/dev/null || { echo "tpm: $tool is missing" >&2; exit 1; }

@@ -9,8 +9,8 @@ case ${1:-} in
   pid=$(cat "$2/tpm.pid" 2>/dev/null) || exit 0
   # swtpm removes the file at its end: a number that is still there is ours
   kill "$pid" 2>/dev/null || true
-  for _ in $(seq 60); do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
-  kill -KILL "$pid" 2>/dev/null || true # swtpm 0.10.2 now and then goes on after SIGTERM
+  for _ in $(seq 60); do [ -e "$2/tpm.pid" ] && kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
+  [ ! -e "$2/tpm.pid" ] || kill -KILL "$pid" 2>/dev/null || true # swtpm 0.10.2 now and then goes on after SIGTERM
   rm -f "$2/tpm.pid" "$2/tpm.sock" "$2/tpm.sock.ctrl"
   exit 0
   ;;

@@ -72,6 +72,15 @@ done
 name=show
 run 0 "$keynym" ca show "$work/device.pem"
 has '^certificate 3 +CN=Factory root$'
+many() { for _ in $(seq "$1"); do cat "$work/root.pem"; done; }
+name="show, as many as there may be"
+many 16 >"$work/many.pem"
+run 0 "$keynym" ca show "$work/many.pem"
+has '^certificate 16 '
+name="show, one too many"
+many 17 >"$work/many.pem"
+run 2 "$keynym" ca show "$work/many.pem"
+has 'many.pem.*1 to 16 whole certificates'
 
 # ---- what is refused ----
 name="nothing is overwritten"

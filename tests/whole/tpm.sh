@@ -138,3 +138,18 @@ refused "no TPM answers" env KEYNYM_TCTI=device:/dev/null/none "$keynym" tpm sho
 refused "the key URI has an attribute that is not known" "$keynym" tpm show --tpm tpm2:handle=1
 refused "names no file" "$keynym" tpm show --tpm tpm2:owner-auth=secret
 echo "ok   a TPM that is not there"
+
+# The one of the demo: it is ended whether it hears SIGTERM or not, and is the same TPM when it is started again.
+new_tpm() { "$root/softhsm_config/new-tpm.sh" "$@"; }
+id() { KEYNYM_TCTI=$1 "$keynym" tpm show --json | sed -n 's/.*"registrationId":[[:space:]]*"\([^"]*\)".*/\1/p'; }
+tcti=$(new_tpm "$work/four")
+first=$(id "$tcti")
+new_tpm --stop "$work/four"
+[ -n "$first" ] && [ "$(id "$(new_tpm "$work/four")")" = "$first" ] || fail "new-tpm.sh started another TPM"
+tpm_pid=$(cat "$work/four/tpm.pid")
+kill -STOP "$tpm_pid"
+new_tpm --stop "$work/four"
+ended() { ! grep -q '^State:[[:space:]]*[^ZX]' "/proc/$tpm_pid/status"; } # or nobody has asked for its exit status yet
+wait_until 5 ended || { kill -KILL "$tpm_pid"; fail "new-tpm.sh left a TPM that does not hear"; }
+[ ! -e "$work/four/tpm.pid" ] && [ ! -e "$work/four/tpm.sock" ] || fail "new-tpm.sh left files"
+echo "ok   new-tpm.sh"
